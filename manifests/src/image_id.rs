@@ -1,0 +1,70 @@
+//! Image identifiers, `algorithm-hex`.
+//!
+//! An ACI is identified by the SHA-512 of its uncompressed tar (appc
+//! specification, "Image ID"); an OCI image by the SHA-256 of its platform
+//! manifest. The two never collide, because the algorithm is part of the name.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::digest::{Algorithm, Digest, DigestError};
+
+/// The full identifier of an image; safe to use as a file name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ImageId(Digest);
+
+impl ImageId {
+    /// The identifier of an ACI whose uncompressed tar has this SHA-512, or of
+    /// an OCI image whose platform manifest has this SHA-256.
+    pub fn new(digest: Digest) -> Self {
+        Self(digest)
+    }
+
+    /// The digest the identifier is made of.
+    pub fn digest(&self) -> &Digest {
+        &self.0
+    }
+
+    /// `algorithm-` and the first `digits` digits, for tables and messages.
+    pub fn short(&self, digits: usize) -> String {
+        let hex = self.0.hex();
+        format!("{}-{}", self.0.algorithm(), &hex[..digits.min(hex.len())])
+    }
+}
+
+impl fmt::Display for ImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.0.algorithm(), self.0.hex())
+    }
+}
+
+impl FromStr for ImageId {
+    type Err = DigestError;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let (algorithm, hex) = s
+            .split_once('-')
+            .ok_or_else(|| DigestError::Malformed(s.to_owned()))?;
+        let algorithm = match algorithm {
+            "sha256" => Algorithm::Sha256,
+            "sha512" => Algorithm::Sha512,
+            other => return Err(DigestError::UnknownAlgorithm(other.to_owned())),
+        };
+        Digest::new(algorithm, hex).map(Self)
+    }
+}
+
+impl Serialize for ImageId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ImageId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let s = String::deserialize(deserializer)?;
+        s.parse().map_err(serde::de::Error::custom)
+    }
+}

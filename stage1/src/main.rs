@@ -1,0 +1,3 @@
+//! The engine: a pod while it runs.
+
+fn main() {}
