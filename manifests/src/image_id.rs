@@ -68,3 +68,73 @@ impl<'de> Deserialize<'de> for ImageId {
         s.parse().map_err(serde::de::Error::custom)
     }
 }
+
+/// An identifier as a manifest or a person may give it: of an ACI any number
+/// of leading digits (old tools cut them to 64), of an OCI image all of them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PartialImageId {
+    algorithm: Algorithm,
+    hex: String,
+}
+
+impl PartialImageId {
+    /// Whether `id` begins with these digits.
+    pub fn matches(&self, id: &ImageId) -> bool {
+        self.algorithm == id.0.algorithm() && id.0.hex().starts_with(&self.hex)
+    }
+
+    /// The full identifier, if no digit is missing.
+    pub fn full(&self) -> Option<ImageId> {
+        Digest::new(self.algorithm, &self.hex).ok().map(ImageId)
+    }
+}
+
+impl From<ImageId> for PartialImageId {
+    fn from(id: ImageId) -> Self {
+        Self {
+            algorithm: id.0.algorithm(),
+            hex: id.0.hex().to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for PartialImageId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.algorithm, self.hex)
+    }
+}
+
+impl FromStr for PartialImageId {
+    type Err = DigestError;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        if let Some(hex) = s.strip_prefix("sha512-") {
+            let algorithm = Algorithm::Sha512;
+            let digits = hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+            if !digits || hex.is_empty() || hex.len() > algorithm.hex_len() {
+                return Err(DigestError::BadHex {
+                    algorithm,
+                    value: hex.to_owned(),
+                });
+            }
+            return Ok(Self {
+                algorithm,
+                hex: hex.to_owned(),
+            });
+        }
+        s.parse::<ImageId>().map(Self::from)
+    }
+}
+
+impl Serialize for PartialImageId {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for PartialImageId {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let s = String::deserialize(deserializer)?;
+        s.parse().map_err(serde::de::Error::custom)
+    }
+}
