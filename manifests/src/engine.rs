@@ -17,9 +17,78 @@ use serde::{Deserialize, Serialize};
 /// Name of the file inside the pod directory.
 pub const FILE: &str = "engine.json";
 
+/// File in the pod directory with the [`Process`] that is the pod's PID 1,
+/// written by stage1.
+pub const PID_FILE: &str = "pid";
+
+/// File in the pod directory with the [`Process`] that supervises the pod,
+/// written by stage1.
+pub const PPID_FILE: &str = "ppid";
+
+/// File in the pod directory with the pod's cgroup directories, one absolute
+/// path a line, written by stage1 before it makes the first of them.
+pub const CGROUP_FILE: &str = "cgroup";
+
+/// File in `apps/NAME` with the app's [`AppStatus`], written by stage1 when
+/// the app starts and when it ends.
+pub const STATUS_FILE: &str = "status";
+
 /// Environment variable that carries the number of the inherited descriptor
 /// whose lock says that the pod is alive.
 pub const LOCK_FD_ENV: &str = "RKT_LOCK_FD";
+
+/// Environment variable with the numbers, joined by commas, of inherited
+/// descriptors that stage1 holds only until the pod has its mounts: they keep
+/// gc from unmounting an image between stage0 and then.
+pub const PIN_FDS_ENV: &str = "RKT_PIN_FDS";
+
+/// Environment variable with the number of an inherited descriptor to which
+/// stage1 writes when each phase of a start began, one JSON object a line.
+pub const TIMINGS_FD_ENV: &str = "RKT_TIMINGS_FD";
+
+/// Exit status of an app whose program is missing or cannot be executed.
+pub const EXIT_EXEC: i32 = 203;
+
+/// Exit status of a pod that could not be run at all.
+pub const EXIT_FAILURE: i32 = 254;
+
+/// A process, named so that a recycled number is not mistaken for it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Process {
+    /// Its number in the host's PID namespace.
+    pub pid: i32,
+    /// When it started, in clock ticks since boot (field 22 of
+    /// `/proc/PID/stat`, proc_pid_stat(5)).
+    pub start_time: u64,
+    /// The boot it belongs to (`/proc/sys/kernel/random/boot_id`).
+    pub boot_id: String,
+}
+
+/// What became of an app.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AppStatus {
+    /// When its program was started, in nanoseconds since the epoch; absent
+    /// when it never was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub started: Option<u64>,
+    /// When it ended, in nanoseconds since the epoch; absent while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub finished: Option<u64>,
+    /// Its exit status, when it ended by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// The kernel killed it, or a process of its, for want of memory.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub oom_killed: bool,
+    /// Why it could not be started, or what its handlers complained of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
 
 /// A pod, ready to be run.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,7 +102,8 @@ pub struct Pod {
     pub network: Network,
     /// The pod's IPC namespace.
     pub ipc: Ipc,
-    /// The one app has the caller's terminal.
+    /// The one app has the caller's standard input, and a terminal of its own
+    /// when that is one.
     #[serde(default)]
     pub interactive: bool,
     /// The apps, in starting order; they are stopped in reverse.
@@ -78,8 +148,9 @@ pub struct App {
     pub stop_signal: i32,
     /// Seconds from the stop signal to SIGKILL.
     pub stop_timeout: u32,
-    /// The OCI container. `root.path` and namespace paths are the engine's to
-    /// fill in; everything else is followed to the letter.
+    /// The OCI container. `root.path` is the engine's to fill in, and so are
+    /// the namespaces, because the pod's apps share them; everything else is
+    /// followed to the letter, and what cannot be followed is refused.
     pub spec: Spec,
 }
 
