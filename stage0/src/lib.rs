@@ -1,1 +1,9 @@
-//! A pod before it runs.
+//! A pod before it runs: configuration, pod directories and their life cycle,
+//! preparing, and the exec of stage1.
+//!
+//! Nothing of this crate lives while a pod lives. `run` writes what stage1
+//! needs to know, hands over the pod's lock and becomes stage1; every other
+//! command looks at directories and locks, does one thing and ends.
+
+pub mod boot;
+pub mod pods;
