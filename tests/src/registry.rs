@@ -1,0 +1,90 @@
+//! Debian's docker-registry on a free loopback port.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// A running registry, empty at first; gone when dropped.
+pub struct Registry {
+    child: Child,
+    dir: TempDir,
+    port: u16,
+}
+
+impl Registry {
+    /// Starts one that serves plain HTTP on 127.0.0.1.
+    pub fn start() -> Self {
+        Self::start_in(tempfile::tempdir().unwrap())
+    }
+
+    /// Starts one whose blobs lie in `dir`.
+    pub fn start_in(dir: TempDir) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|l| l.local_addr())
+            .unwrap()
+            .port();
+        let config = dir.path().join("config.yml");
+        fs::write(
+            &config,
+            format!(
+                "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n",
+                dir.path().join("data").display()
+            ),
+        )
+        .unwrap();
+        let log = fs::File::create(dir.path().join("log")).unwrap();
+        let child = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().unwrap())
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|e| panic!("cannot start docker-registry: {e}"));
+        let mut registry = Self { child, dir, port };
+        registry.wait_until_it_answers();
+        registry
+    }
+
+    fn wait_until_it_answers(&mut self) {
+        let until = Instant::now() + Duration::from_secs(20);
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            let log = || fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            assert!(
+                matches!(self.child.try_wait(), Ok(None)),
+                "docker-registry ended: {}",
+                log()
+            );
+            assert!(
+                Instant::now() < until,
+                "docker-registry does not answer: {}",
+                log()
+            );
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// `docker://127.0.0.1:PORT/NAME`, which rkt and skopeo both read.
+    pub fn reference(&self, name: &str) -> String {
+        format!("docker://127.0.0.1:{}/{name}", self.port)
+    }
+
+    /// The file that holds a blob, for tests that damage it.
+    pub fn blob(&self, digest: &str) -> std::path::PathBuf {
+        let hex = digest.trim_start_matches("sha256:");
+        self.dir.path().join(format!(
+            "data/docker/registry/v2/blobs/sha256/{}/{hex}/data",
+            &hex[..2]
+        ))
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
