@@ -5,3 +5,11 @@
 //! `BorrowedFd` and come out as `OwnedFd`, close-on-exec. No policy lives here.
 
 #![allow(unsafe_code)]
+
+pub mod descriptors;
+pub mod device_filter;
+pub mod mount_attributes;
+pub mod network;
+pub mod process;
+pub mod seccomp;
+pub mod signals;

@@ -1,0 +1,170 @@
+//! Making processes with `clone3` (clone(2)).
+//!
+//! A clone without `CLONE_VM` is a fork: the child goes on in a copy of this
+//! address space. That is sound only when no other thread was holding a lock
+//! or was half-way through a change at that instant, hence [`SingleThread`].
+
+use std::fs;
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use bitflags::bitflags;
+
+bitflags! {
+    /// The namespaces a new process gets of its own (namespaces(7)).
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    pub struct Namespaces: u64 {
+        /// Mounts.
+        const MOUNT = libc::CLONE_NEWNS as u64;
+        /// Process numbers; the child is 1 in it.
+        const PID = libc::CLONE_NEWPID as u64;
+        /// System V IPC and POSIX message queues.
+        const IPC = libc::CLONE_NEWIPC as u64;
+        /// Host and domain name.
+        const UTS = libc::CLONE_NEWUTS as u64;
+        /// Network.
+        const NET = libc::CLONE_NEWNET as u64;
+        /// Root of the cgroup tree as seen by the process.
+        const CGROUP = libc::CLONE_NEWCGROUP as u64;
+    }
+}
+
+/// Proof that this process has one thread, taken before anything is cloned.
+///
+/// It is neither `Send` nor `Sync`, and whoever holds it starts no thread.
+#[derive(Debug)]
+pub struct SingleThread(PhantomData<*const ()>);
+
+impl SingleThread {
+    /// Counts the threads of this process.
+    ///
+    /// # Errors
+    /// `EBUSY` when there is more than one; whatever reading
+    /// `/proc/self/task` says when it cannot be read.
+    pub fn prove() -> io::Result<Self> {
+        // A directory has two links of its own and one for each child.
+        let links = std::os::unix::fs::MetadataExt::nlink(&fs::metadata("/proc/self/task")?);
+        if links != 3 {
+            return Err(io::Error::from_raw_os_error(libc::EBUSY));
+        }
+        Ok(Self(PhantomData))
+    }
+}
+
+/// Which side of a [`fork`] this is.
+#[derive(Debug)]
+pub enum Fork {
+    /// The process that called; the child's number here and its descriptor.
+    Parent(i32, OwnedFd),
+    /// The new process. Signal mask, handlers and descriptors are the
+    /// parent's.
+    Child,
+}
+
+/// As in the kernel; the constant of libc overflows its type.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
+/// Layout of `struct clone_args` up to the field of Linux 5.7.
+#[repr(C, align(8))]
+#[derive(Default)]
+struct CloneArgs {
+    flags: u64,
+    pidfd: u64,
+    child_tid: u64,
+    parent_tid: u64,
+    exit_signal: u64,
+    stack: u64,
+    stack_size: u64,
+    tls: u64,
+    set_tid: u64,
+    set_tid_size: u64,
+    cgroup: u64,
+}
+
+/// Makes a child process, in the given new namespaces and, when `cgroup` is
+/// the descriptor of a cgroup v2 directory, in that cgroup from its first
+/// instruction on. The parent is told of its end by `SIGCHLD`.
+///
+/// # Errors
+/// Those of clone(2): `EPERM` without the right to make namespaces, `EAGAIN`
+/// and `ENOSPC` at a limit, `EBUSY` for a cgroup that may hold no process.
+pub fn fork(
+    _proof: &SingleThread,
+    namespaces: Namespaces,
+    cgroup: Option<BorrowedFd<'_>>,
+) -> io::Result<Fork> {
+    let mut pidfd: i32 = -1;
+    let mut args = CloneArgs {
+        flags: namespaces.bits() | libc::CLONE_PIDFD as u64,
+        pidfd: (&raw mut pidfd) as u64,
+        exit_signal: libc::SIGCHLD as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = cgroup {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = cgroup.as_raw_fd() as u64;
+    }
+    // SAFETY: without CLONE_VM the child has its own copy of all memory, and
+    // with `stack` zero it goes on on its copy of this stack, so both sides
+    // return from here independently; `_proof` says that no other thread left
+    // this copy in a half-made state. `args` and `pidfd` live until the call
+    // returns, and the size passed is that of `args`.
+    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw mut args, size_of::<CloneArgs>()) };
+    match pid {
+        0 => Ok(Fork::Child),
+        pid if pid > 0 => {
+            // SAFETY: CLONE_PIDFD made this descriptor for us just now,
+            // close-on-exec, and nobody else knows its number.
+            let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
+            Ok(Fork::Parent(pid as i32, pidfd))
+        }
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// Ends this process at once: no destructors, no flushing, as a child must
+/// that shares its parent's buffers.
+pub fn exit(status: i32) -> ! {
+    // SAFETY: the call ends the process; no code or memory of ours is used
+    // after it.
+    unsafe { libc::_exit(status) }
+}
+
+/// Gives the heap's free pages back to the kernel (malloc_trim(3)).
+pub fn release_free_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: the call only touches pages that the allocator holds as free.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Leaves the session keyring of the caller for a new, empty one (keyctl(2)),
+/// so that keys do not travel into a container.
+///
+/// # Errors
+/// `EDQUOT` when the user may have no more keys, `ENOSYS` on a kernel
+/// without keys.
+pub fn new_session_keyring() -> io::Result<()> {
+    const KEYCTL_JOIN_SESSION_KEYRING: libc::c_long = 1;
+    // SAFETY: a null name asks for an anonymous keyring; no memory is passed.
+    let done = unsafe { libc::syscall(libc::SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, 0_usize) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+/// Sets the NIS domain name of the UTS namespace (setdomainname(2)).
+///
+/// # Errors
+/// `EPERM` without the right to, `EINVAL` when it is longer than 64 bytes.
+pub fn set_domain_name(name: &[u8]) -> io::Result<()> {
+    // SAFETY: the kernel reads `name.len()` bytes from a live slice.
+    let done = unsafe { libc::setdomainname(name.as_ptr().cast(), name.len()) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
