@@ -10,4 +10,5 @@ pub mod digest;
 pub mod engine;
 pub mod image_id;
 pub mod insecure;
+pub mod platform;
 pub mod trust;

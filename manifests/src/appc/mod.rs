@@ -15,20 +15,25 @@
 //! at their types, for what we read.
 
 mod app;
+mod decode;
 mod image;
 mod isolator;
+mod kind;
 mod label;
 mod name;
 mod pod;
 mod quantity;
+mod timestamp;
 mod volume;
 
 pub use app::{App, EnvironmentVariable, EventHandler, EventName, MountPoint, Port};
+pub use decode::SchemaError;
 pub use image::{Dependency, ImageManifest};
 pub use isolator::{
     AppArmorProfile, CapabilitySet, Isolator, Resource, SeLinuxContext, SeccompSet, Throttle,
 };
-pub use label::{Annotation, Label};
+pub use kind::{Kind, Probe};
+pub use label::{Annotation, Label, find_annotation, find_label, first_mismatch};
 pub use name::{AcIdentifier, AcName, AcVersion, EnvironmentName, NameError};
 pub use pod::{ExposedPort, Mount, PodManifest, RuntimeApp, RuntimeImage};
 pub use quantity::{Quantity, QuantityError};

@@ -87,6 +87,9 @@ macro_rules! checked_string {
 checked_string!(
     /// `^[a-z0-9]+([-._~/][a-z0-9]+)*$`: names of images, labels, annotations
     /// and isolators. Source: appc specification, "AC Identifier Type".
+    ///
+    /// One pair of separators is let through although the pattern forbids it:
+    /// `/~`, because names that look like URLs have home directories.
     AcIdentifier,
     "an AC identifier",
     check_identifier
@@ -123,7 +126,7 @@ fn separated(s: &str, separators: &[u8]) -> bool {
 }
 
 fn check_identifier(s: &str) -> Result<(), &'static str> {
-    separated(s, b"-._~/").then_some(()).ok_or(
+    separated(&s.replace("/~", "/"), b"-._~/").then_some(()).ok_or(
         "expected lower-case letters and digits, separated by single characters out of \"-._~/\"",
     )
 }
@@ -251,5 +254,36 @@ impl<'de> Deserialize<'de> for AcVersion {
         String::deserialize(deserializer)?
             .parse()
             .map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_a_name_is_made_one() {
+        let identifier = |s| AcIdentifier::sanitize(s).map(|i| i.to_string());
+        assert_eq!(identifier("foo#").unwrap(), "foo");
+        assert_eq!(identifier("EXAMPLE.com").unwrap(), "example.com");
+        assert_eq!(identifier("-/.app..").unwrap(), "app");
+        assert_eq!(identifier("host:5000/a__b").unwrap(), "host_5000/a_b");
+        assert!(identifier("__").is_err());
+
+        let name = |s| AcName::sanitize(s).map(|n| n.to_string());
+        assert_eq!(name("example.com/app_1").unwrap(), "example-com-app-1");
+        assert_eq!(name("app///").unwrap(), "app");
+        assert_eq!(name("a--b").unwrap(), "a-b");
+        assert!(name("..").is_err());
+    }
+
+    #[test]
+    fn environment_names_are_what_a_shell_could_take_and_a_little_more() {
+        for good in ["_", "A1", "queue.size", "_X-1"] {
+            assert!(good.parse::<EnvironmentName>().is_ok(), "{good}");
+        }
+        for bad in ["", "1A", ".a", "-a", "a=b", "a b", "\u{e9}"] {
+            assert!(bad.parse::<EnvironmentName>().is_err(), "{bad}");
+        }
     }
 }
