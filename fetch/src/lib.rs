@@ -1,1 +1,33 @@
 //! From a name to verified bytes.
+//!
+//! ```text
+//!  "docker://busybox" ──Reference──▶ transport ──▶ manifest ──▶ trust policy
+//!                                       │                            │
+//!                                       ▼                            ▼
+//!   socket ▸ digest ▸ inflate ▸ diff_id + tar file + index ──▶ Store::commit
+//! ```
+//!
+//! A [`Fetcher`] owns the path: it asks the store first as the
+//! [`PullPolicy`] says, picks the transport by the [`reference::Reference`],
+//! lets every byte through exactly once and commits only what was checked:
+//! manifests, configurations and compressed blobs against their digests,
+//! layers against their `diff_id`, ACIs against their signature.
+//!
+//! Invariant: whatever fails, nothing is published; staging belongs to the
+//! store and goes away with the fetch.
+//! Absent on purpose: a download cache (the store is one), and any lock held
+//! while the network is slow.
+
+pub mod credentials;
+mod error;
+mod fetcher;
+pub mod keystore;
+mod lookup;
+mod platform;
+pub mod progress;
+pub mod reference;
+
+pub use error::FetchError;
+pub use fetcher::{Fetcher, PullPolicy, Request, Settings};
+pub use lookup::find;
+pub use platform::Platform;

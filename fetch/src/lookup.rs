@@ -1,0 +1,116 @@
+//! Finding in the store what a reference means.
+//!
+//! Source: rkt's command-line reference, "Matching a name in the store".
+
+use std::cmp::Reverse;
+
+use image_store::{ImageRecord, Store};
+
+use crate::error::FetchError;
+use crate::platform::Platform;
+use crate::reference::{AppName, Reference, Version};
+
+/// The stored image that `reference` means, if there is one.
+///
+/// An appc name matches every image of that name that has all the labels;
+/// with `defaults`, `os` and `arch` are among them even if they were not
+/// written. Where several match and no version was asked, images tagged
+/// `latest` win, then the last imported.
+///
+/// # Errors
+/// An id prefix that leads to none or several images; a store that cannot be
+/// read.
+pub fn find(
+    store: &Store,
+    reference: &Reference,
+    defaults: Option<&Platform>,
+) -> Result<Option<ImageRecord>, FetchError> {
+    match reference {
+        Reference::Id(prefix) => {
+            let id = store.find_id(prefix)?;
+            Ok(store.image(&id)?)
+        }
+        Reference::App(name) => find_app(store, name, defaults),
+        Reference::Docker(docker) => {
+            if let Some(found) = find_name(store, reference)? {
+                return Ok(Some(found));
+            }
+            // A digest may be the very manifest that gives the image its id.
+            match docker.version() {
+                Version::Digest(digest) => {
+                    let id = manifests::image_id::ImageId::new(digest.clone());
+                    Ok(store.image(&id)?)
+                }
+                Version::Tag(_) => Ok(None),
+            }
+        }
+        Reference::Archive { .. } | Reference::AciFile(_) | Reference::AciUrl(_) => {
+            find_name(store, reference)
+        }
+    }
+}
+
+fn find_name(store: &Store, reference: &Reference) -> Result<Option<ImageRecord>, FetchError> {
+    match store.find_name(&reference.to_string())? {
+        Some(id) => Ok(store.image(&id)?),
+        None => Ok(None),
+    }
+}
+
+fn find_app(
+    store: &Store,
+    wanted: &AppName,
+    defaults: Option<&Platform>,
+) -> Result<Option<ImageRecord>, FetchError> {
+    let labels = with_defaults(wanted, defaults);
+    let matches = |record: &ImageRecord| {
+        record.manifest.name == *wanted.name()
+            && labels
+                .iter()
+                .all(|(name, value)| record.manifest.label(name) == Some(value))
+    };
+    // A record that cannot be read is no candidate; `image list` and
+    // `image verify` are the places that tell about it.
+    let candidates = store.images()?.into_iter().flatten().filter(matches);
+    let asked_version = wanted.labels().contains_key("version");
+    Ok(candidates.max_by_key(|record| {
+        let latest = !asked_version && is_latest(record);
+        (latest, record.imported, Reverse(record.id.clone()))
+    }))
+}
+
+/// The labels an image must have: those written, and the host's `os` and
+/// `arch` where none were.
+pub(crate) fn with_defaults<'a>(
+    wanted: &'a AppName,
+    defaults: Option<&'a Platform>,
+) -> Vec<(&'a str, &'a str)> {
+    let mut labels: Vec<(&str, &str)> = wanted
+        .labels()
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.as_str()))
+        .collect();
+    let Some(platform) = defaults else {
+        return labels;
+    };
+    if !wanted.labels().contains_key("os") {
+        labels.push(("os", &platform.os));
+    }
+    if let (false, Some(arch)) = (wanted.labels().contains_key("arch"), platform.appc_arch()) {
+        labels.push(("arch", arch));
+    }
+    labels
+}
+
+/// Fetched as the newest there is: by a name without version or by the tag
+/// `latest`.
+fn is_latest(record: &ImageRecord) -> bool {
+    record
+        .names
+        .iter()
+        .any(|name| match Reference::parse_canonical(name) {
+            Ok(Reference::App(app)) => !app.labels().contains_key("version"),
+            Ok(Reference::Docker(docker)) => *docker.version() == Version::Tag("latest".to_owned()),
+            _ => false,
+        })
+}
