@@ -9,10 +9,14 @@
 //! that can be resolved before the pod exists (users to numbers, seccomp
 //! groups to system calls, volumes to host paths).
 
+use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
+
+use crate::cni::NetworkConfig;
 
 /// Name of the file inside the pod directory.
 pub const FILE: &str = "engine.json";
@@ -111,13 +115,88 @@ pub struct Pod {
 }
 
 /// Which network namespace the pod lives in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Network {
     /// A new one with nothing but loopback.
     None,
     /// The caller's.
     Host,
+    /// A new one that joins networks.
+    Private(Box<PrivateNetwork>),
+}
+
+/// The networks that a pod joins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PrivateNetwork {
+    /// In the order in which they are joined; they are left in reverse.
+    pub attachments: Vec<Attachment>,
+    /// The host's ports that lead into the pod.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ports: Vec<ForwardedPort>,
+    /// Directories with plugins' programs; the first that has one wins.
+    pub plugin_path: Vec<PathBuf>,
+    /// What the networks say about name resolution becomes the apps'
+    /// `resolv.conf`; no flag has said otherwise.
+    pub use_dns: bool,
+}
+
+/// A network that a pod joins.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Attachment {
+    /// Name of the interface in the pod.
+    pub if_name: String,
+    /// `CNI_ARGS`, from `--net=NAME:ARGS`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub args: String,
+    /// Where the configuration was found; absent for a built-in network.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<PathBuf>,
+    /// The configuration.
+    pub config: NetworkConfig,
+}
+
+/// Ports of the host that lead to ports of the pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ForwardedPort {
+    /// The port's name in the app that declares it.
+    pub name: String,
+    /// The protocol.
+    pub protocol: Protocol,
+    /// The host's address; all of them if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host_ip: Option<IpAddr>,
+    /// The first port on the host.
+    pub host_port: u16,
+    /// The first port in the pod.
+    pub pod_port: u16,
+    /// How many ports, at least 1.
+    pub count: u16,
+}
+
+/// A transport protocol that has ports.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+    /// SCTP.
+    Sctp,
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Sctp => "sctp",
+        })
+    }
 }
 
 /// Which IPC namespace the pod lives in.

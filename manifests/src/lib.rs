@@ -6,9 +6,11 @@
 //! out.
 
 pub mod appc;
+pub mod cni;
 pub mod digest;
 pub mod engine;
 pub mod image_id;
 pub mod insecure;
+pub mod network;
 pub mod platform;
 pub mod trust;

@@ -1,0 +1,504 @@
+//! What the built-in plugins read from their part of a configuration.
+//!
+//! The keys are those of the reference plugins' manuals. A key that would
+//! change what goes over the wire and that we do not have is refused, not
+//! passed over: a network that is more open than its file says is a hole.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use super::host_local;
+use super::result::Dns;
+use super::static_ipam;
+
+/// A plugin that needs no program.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Builtin {
+    /// A veth pair between the pod and the host.
+    Ptp(Ptp),
+    /// A veth pair into a bridge.
+    Bridge(Bridge),
+    /// An interface of its own hardware address on a host interface.
+    Macvlan(Macvlan),
+    /// An interface that shares the hardware address of a host interface.
+    Ipvlan(Ipvlan),
+    /// The loopback interface.
+    Loopback,
+    /// Forwarded ports.
+    Portmap(Portmap),
+    /// Rate limits.
+    Bandwidth(Bandwidth),
+    /// Kernel parameters and settings of the interface.
+    Tuning(Tuning),
+    /// Which traffic may reach the pod.
+    Firewall(Firewall),
+    /// Whatever flannel's subnet file says, by another plugin.
+    Flannel(Flannel),
+}
+
+impl Builtin {
+    /// Reads the configuration of plugin `kind`; `None` if it is not built in.
+    ///
+    /// # Errors
+    /// A key of the wrong type, or one that the built-in plugin does not have.
+    pub fn parse(kind: &str, json: &str) -> Result<Option<Self>, serde_json::Error> {
+        let refused: &[&str] = match kind {
+            "bridge" => &[
+                "vlan",
+                "vlanTrunk",
+                "macspoofchk",
+                "disableContainerInterface",
+                "uplinkInterface",
+            ],
+            "macvlan" => &["linkInContainer", "bcqueuelen"],
+            "ipvlan" => &["linkInContainer"],
+            "portmap" => &["conditionsV4", "conditionsV6"],
+            "bandwidth" => &["shapedSubnets", "unshapedSubnets"],
+            _ => &[],
+        };
+        if !refused.is_empty() {
+            let keys: Map<String, Value> = serde_json::from_str(json)?;
+            for key in refused {
+                if keys.get(*key).is_some_and(is_something) {
+                    return Err(serde_json::Error::custom(format!(
+                        "the built-in plugin {kind:?} has no {key:?}"
+                    )));
+                }
+            }
+        }
+        Ok(Some(match kind {
+            "ptp" => Self::Ptp(serde_json::from_str(json)?),
+            "bridge" => Self::Bridge(serde_json::from_str(json)?),
+            "macvlan" => Self::Macvlan(serde_json::from_str(json)?),
+            "ipvlan" => Self::Ipvlan(serde_json::from_str(json)?),
+            "loopback" => Self::Loopback,
+            "portmap" => Self::Portmap(serde_json::from_str(json)?),
+            "bandwidth" => Self::Bandwidth(serde_json::from_str(json)?),
+            "tuning" => Self::Tuning(serde_json::from_str(json)?),
+            "firewall" => Self::Firewall(serde_json::from_str(json)?),
+            "flannel" => Self::Flannel(serde_json::from_str(json)?),
+            _ => return Ok(None),
+        }))
+    }
+}
+
+fn is_something(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Bool(set) => *set,
+        Value::Number(number) => number.as_f64() != Some(0.0),
+        Value::String(text) => !text.is_empty(),
+        Value::Array(items) => !items.is_empty(),
+        Value::Object(keys) => !keys.is_empty(),
+    }
+}
+
+/// Where a pod's addresses come from.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub enum Ipam {
+    /// It gets none.
+    #[default]
+    None,
+    /// From ranges, leased by files on this host.
+    HostLocal(host_local::Config),
+    /// From the configuration itself.
+    Static(static_ipam::Config),
+    /// From a program.
+    Plugin(String),
+}
+
+impl<'de> Deserialize<'de> for Ipam {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Value::deserialize(deserializer)?;
+        let kind = value
+            .get("type")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        let read = match kind.as_str() {
+            "" => return Ok(Self::None),
+            "host-local" => serde_json::from_value(value).map(Self::HostLocal),
+            "static" => serde_json::from_value(value).map(Self::Static),
+            _ => return Ok(Self::Plugin(kind)),
+        };
+        read.map_err(|e| D::Error::custom(format!("ipam: {e}")))
+    }
+}
+
+/// Plugin `ptp`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Ptp {
+    /// Masquerade what leaves the network.
+    pub ip_masq: bool,
+    /// MTU of the pair; 0 for the kernel's.
+    pub mtu: u32,
+    /// Addresses.
+    pub ipam: Ipam,
+    /// Name resolution.
+    pub dns: Dns,
+}
+
+/// Plugin `bridge`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Bridge {
+    /// Name of the bridge.
+    pub bridge: String,
+    /// The bridge has the gateway's address.
+    pub is_gateway: bool,
+    /// And is the default route.
+    pub is_default_gateway: bool,
+    /// Take a foreign address of the same family off the bridge.
+    pub force_address: bool,
+    /// Masquerade what leaves the network.
+    pub ip_masq: bool,
+    /// MTU of pair and bridge; 0 for the kernel's.
+    pub mtu: u32,
+    /// The bridge may send a frame back to the port it came from.
+    pub hairpin_mode: bool,
+    /// The bridge is promiscuous.
+    pub promisc_mode: bool,
+    /// The pods on the bridge cannot reach each other.
+    pub port_isolation: bool,
+    /// Addresses.
+    pub ipam: Ipam,
+    /// Name resolution.
+    pub dns: Dns,
+}
+
+impl Default for Bridge {
+    fn default() -> Self {
+        Self {
+            bridge: "cni0".into(),
+            is_gateway: false,
+            is_default_gateway: false,
+            force_address: false,
+            ip_masq: false,
+            mtu: 0,
+            hairpin_mode: false,
+            promisc_mode: false,
+            port_isolation: false,
+            ipam: Ipam::None,
+            dns: Dns::default(),
+        }
+    }
+}
+
+/// Plugin `macvlan`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Macvlan {
+    /// The host's interface; that of its default route if empty.
+    pub master: String,
+    /// How the interfaces on one master see each other.
+    pub mode: MacvlanMode,
+    /// MTU; 0 for the master's.
+    pub mtu: u32,
+    /// Addresses.
+    pub ipam: Ipam,
+    /// Name resolution.
+    pub dns: Dns,
+}
+
+/// What macvlan interfaces on one master may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MacvlanMode {
+    /// Talk to each other directly.
+    #[serde(alias = "")]
+    #[default]
+    Bridge,
+    /// Not talk to each other.
+    Private,
+    /// Talk to each other through the switch.
+    Vepa,
+    /// There is only one.
+    Passthru,
+}
+
+/// Plugin `ipvlan`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Ipvlan {
+    /// The host's interface; that of its default route if empty.
+    pub master: String,
+    /// At which layer packets are told apart.
+    pub mode: IpvlanMode,
+    /// MTU; 0 for the master's.
+    pub mtu: u32,
+    /// Addresses.
+    pub ipam: Ipam,
+    /// Name resolution.
+    pub dns: Dns,
+}
+
+/// At which layer ipvlan interfaces on one master are told apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum IpvlanMode {
+    /// Link layer: broadcasts arrive.
+    #[serde(alias = "")]
+    #[default]
+    L2,
+    /// Network layer: the master routes.
+    L3,
+    /// The same, through the host's netfilter hooks.
+    L3s,
+}
+
+/// Plugin `portmap`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Portmap {
+    /// What the caller's `--port` came to, where the runtime put it.
+    pub runtime_config: PortmapRuntime,
+}
+
+/// The runtime's part of `portmap`'s configuration.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct PortmapRuntime {
+    /// Ports that somebody else wrote into the file.
+    pub port_mappings: Vec<Value>,
+}
+
+/// Plugin `bandwidth`: rates in bits per second, bursts in bits; 0 for no
+/// limit. "Ingress" is what the pod receives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default, try_from = "RawBandwidth")]
+pub struct Bandwidth {
+    /// Rate of what the pod receives.
+    pub ingress_rate: u64,
+    /// Burst of what the pod receives.
+    pub ingress_burst: u64,
+    /// Rate of what the pod sends.
+    pub egress_rate: u64,
+    /// Burst of what the pod sends.
+    pub egress_burst: u64,
+}
+
+#[derive(Deserialize, Default, Clone, Copy)]
+#[serde(rename_all = "camelCase", default)]
+struct Rates {
+    ingress_rate: u64,
+    ingress_burst: u64,
+    egress_rate: u64,
+    egress_burst: u64,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawBandwidth {
+    #[serde(flatten)]
+    rates: Rates,
+    #[serde(default)]
+    runtime_config: BandwidthRuntime,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct BandwidthRuntime {
+    bandwidth: Option<Rates>,
+}
+
+impl TryFrom<RawBandwidth> for Bandwidth {
+    type Error = String;
+
+    fn try_from(raw: RawBandwidth) -> Result<Self, String> {
+        let rates = raw.runtime_config.bandwidth.unwrap_or(raw.rates);
+        for (way, rate, burst) in [
+            ("ingress", rates.ingress_rate, rates.ingress_burst),
+            ("egress", rates.egress_rate, rates.egress_burst),
+        ] {
+            if (rate == 0) != (burst == 0) {
+                return Err(format!("{way}Rate and {way}Burst go together"));
+            }
+            if rate != 0 && (rate < 8 || burst < 8) {
+                return Err(format!("{way}Rate and {way}Burst are at least 8 bits"));
+            }
+            if burst / 8 > u64::from(u32::MAX) {
+                return Err(format!("{way}Burst is more than 4 GiB"));
+            }
+        }
+        Ok(Self {
+            ingress_rate: rates.ingress_rate,
+            ingress_burst: rates.ingress_burst,
+            egress_rate: rates.egress_rate,
+            egress_burst: rates.egress_burst,
+        })
+    }
+}
+
+/// Plugin `tuning`.
+#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Tuning {
+    /// Kernel parameters, all below `net`; `IFNAME` stands for the interface.
+    pub sysctl: BTreeMap<Sysctl, String>,
+    /// Hardware address.
+    pub mac: String,
+    /// Promiscuous.
+    pub promisc: bool,
+    /// All multicast.
+    pub allmulti: Option<bool>,
+    /// MTU; 0 to leave it.
+    pub mtu: u32,
+    /// Length of the transmit queue.
+    pub tx_q_len: Option<u32>,
+}
+
+/// A kernel parameter below `net`, as a path below `/proc/sys`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Sysctl(String);
+
+impl Sysctl {
+    /// The path below `/proc/sys`: it begins with `net/` and has no `..`.
+    pub fn path(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for Sysctl {
+    type Error = String;
+
+    /// As sysctl(8) reads it: the first separator says which one separates.
+    fn try_from(text: String) -> Result<Self, String> {
+        let path: String = match text.find(['.', '/']) {
+            Some(at) if text.as_bytes()[at] == b'.' => text
+                .chars()
+                .map(|c| match c {
+                    '.' => '/',
+                    '/' => '.',
+                    other => other,
+                })
+                .collect(),
+            _ => text.clone(),
+        };
+        let parts: Vec<&str> = path.split('/').collect();
+        if parts.len() < 3
+            || parts[0] != "net"
+            || parts.iter().any(|p| matches!(*p, "" | "." | ".."))
+        {
+            return Err(format!("sysctl {text:?} is not below net"));
+        }
+        Ok(Self(path))
+    }
+}
+
+/// Plugin `firewall`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Firewall {
+    /// Who may open connections to the pod.
+    pub ingress_policy: IngressPolicy,
+}
+
+/// Who may open connections to a pod.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IngressPolicy {
+    /// Anyone.
+    #[serde(alias = "")]
+    #[default]
+    Open,
+    /// Of the pods, only those on the same bridge.
+    SameBridge,
+    /// No other pod.
+    Isolated,
+}
+
+/// Plugin `flannel`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Flannel {
+    /// What flannel's daemon wrote.
+    pub subnet_file: PathBuf,
+    /// The configuration of the plugin that does the work.
+    pub delegate: Map<String, Value>,
+}
+
+impl Default for Flannel {
+    fn default() -> Self {
+        Self {
+            subnet_file: "/run/flannel/subnet.env".into(),
+            delegate: Map::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error(kind: &str, json: &str) -> String {
+        Builtin::parse(kind, json).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn defaults_are_the_reference_plugins() {
+        let Some(Builtin::Bridge(bridge)) = Builtin::parse("bridge", "{}").unwrap() else {
+            panic!("bridge is built in");
+        };
+        assert_eq!(bridge.bridge, "cni0");
+        let Some(Builtin::Macvlan(macvlan)) =
+            Builtin::parse("macvlan", r#"{"master":"eth0","mode":""}"#).unwrap()
+        else {
+            panic!("macvlan is built in");
+        };
+        assert_eq!(macvlan.mode, MacvlanMode::Bridge);
+        assert_eq!(Builtin::parse("calico", "{").unwrap(), None);
+    }
+
+    #[test]
+    fn what_we_do_not_do_is_refused() {
+        assert!(error("bridge", r#"{"vlan":5}"#).contains("no \"vlan\""));
+        assert!(error("bridge", r#"{"macspoofchk":true}"#).contains("no \"macspoofchk\""));
+        Builtin::parse("bridge", r#"{"macspoofchk":false,"vlan":0}"#).unwrap();
+        assert!(error("macvlan", r#"{"mode":"source"}"#).contains("unknown variant"));
+        assert!(error("bandwidth", r#"{"ingressRate":1000}"#).contains("go together"));
+        assert!(error("ptp", r#"{"ipam":{"type":"host-local"}}"#).contains("no subnet"));
+    }
+
+    #[test]
+    fn sysctls_stay_below_net() {
+        let path = |text: &str| Sysctl::try_from(text.to_owned()).map(|s| s.0);
+        assert_eq!(path("net.core.somaxconn").unwrap(), "net/core/somaxconn");
+        assert_eq!(
+            path("net/ipv4/conf/eth0.1/forwarding").unwrap(),
+            "net/ipv4/conf/eth0.1/forwarding"
+        );
+        assert_eq!(
+            path("net.ipv4.conf.eth0/1.forwarding").unwrap(),
+            "net/ipv4/conf/eth0.1/forwarding"
+        );
+        for bad in [
+            "kernel.panic",
+            "net/../kernel/panic",
+            "net",
+            "net.core",
+            "net//core/x",
+            "/net/core/x",
+        ] {
+            assert!(path(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_runtime_overrides_rates() {
+        let Some(Builtin::Bandwidth(limits)) = Builtin::parse(
+            "bandwidth",
+            r#"{"ingressRate":8000,"ingressBurst":8000,
+                "runtimeConfig":{"bandwidth":{"egressRate":16000,"egressBurst":8000}}}"#,
+        )
+        .unwrap() else {
+            panic!("bandwidth is built in");
+        };
+        assert_eq!((limits.ingress_rate, limits.egress_rate), (0, 16000));
+    }
+}

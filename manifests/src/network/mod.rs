@@ -1,0 +1,14 @@
+//! What the command line says about a pod's network: `--net`, `--port`,
+//! `--dns…`, `--hosts-entry`.
+//!
+//! Source: rkt's command-line reference, "Pod-wide value grammars".
+
+mod choice;
+mod hosts;
+mod ports;
+mod resolver;
+
+pub use choice::{NetChoice, NetError};
+pub use hosts::{Hosts, HostsError, render as render_hosts};
+pub use ports::{Declared, PortError, PortFlag, resolve as resolve_ports};
+pub use resolver::{DnsFlags, Resolver, ResolverError, render as render_resolv_conf};
