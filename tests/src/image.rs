@@ -9,6 +9,13 @@ use sha2::{Digest, Sha256, Sha512};
 
 use crate::{Cmd, Rootfs};
 
+/// appc's word for the architecture that rkt asks for here.
+pub const ARCHITECTURE: &str = if cfg!(target_arch = "aarch64") {
+    "aarch64"
+} else {
+    "amd64"
+};
+
 /// How a tar is wrapped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Compression {
@@ -88,7 +95,7 @@ impl Aci {
         Self::new(name, exec, Rootfs::busybox())
     }
 
-    /// An image named `name` (version 1.0.0, linux, amd64), running `exec` as
+    /// An image named `name` (version 1.0.0, for this machine), running `exec` as
     /// root.
     pub fn new(name: &str, exec: &[&str], rootfs: Rootfs) -> Self {
         let manifest = json!({
@@ -98,7 +105,7 @@ impl Aci {
             "labels": [
                 {"name": "version", "value": "1.0.0"},
                 {"name": "os", "value": "linux"},
-                {"name": "arch", "value": "amd64"},
+                {"name": "arch", "value": ARCHITECTURE},
             ],
             "app": {"exec": exec, "user": "0", "group": "0"},
         });
