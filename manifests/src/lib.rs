@@ -12,5 +12,6 @@ pub mod engine;
 pub mod image_id;
 pub mod insecure;
 pub mod network;
+pub mod oci;
 pub mod platform;
 pub mod trust;

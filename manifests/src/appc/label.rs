@@ -68,7 +68,7 @@ impl Decode for Annotation {
         let name: AcIdentifier = object.need("name")?.parse()?;
         let value = object.string("value")?;
         let problem = match name.as_str() {
-            "created" if !timestamp::is_rfc3339(&value) => Some("an RFC 3339 date and time"),
+            "created" if !timestamp::is_timestamp(&value) => Some("an RFC 3339 date and time"),
             "homepage" | "documentation" if !is_web_url(&value) => Some("an http or https URL"),
             _ => None,
         };

@@ -37,6 +37,7 @@ pub use label::{Annotation, Label, find_annotation, find_label, first_mismatch};
 pub use name::{AcIdentifier, AcName, AcVersion, EnvironmentName, NameError};
 pub use pod::{ExposedPort, Mount, PodManifest, RuntimeApp, RuntimeImage};
 pub use quantity::{Quantity, QuantityError};
+pub use timestamp::is_timestamp;
 pub use volume::{Volume, VolumeSource};
 
 /// Version of the specification that we write into manifests.

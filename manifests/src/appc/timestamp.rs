@@ -3,9 +3,9 @@
 //! A grammar of one line needs no date library in every binary; nothing here
 //! computes with times.
 
-/// Whether the string is a date and time that the reference library takes:
-/// no lower-case `t` or `z`, no leap second.
-pub(super) fn is_rfc3339(s: &str) -> bool {
+/// Whether the string is a date and time as annotations may hold it: RFC 3339
+/// with a zone, but no lower-case `t` or `z` and no leap second.
+pub fn is_timestamp(s: &str) -> bool {
     let Some((date, rest)) = s.split_once('T') else {
         return false;
     };
@@ -66,12 +66,12 @@ fn numbers<const N: usize>(s: &str, separator: &str, widths: [usize; N]) -> Opti
 
 #[cfg(test)]
 mod tests {
-    use super::is_rfc3339;
+    use super::is_timestamp;
 
     #[test]
     fn calendar_and_clock_are_checked() {
         for good in ["2024-02-29T23:59:59Z", "1999-12-31T00:00:00.5+23:59"] {
-            assert!(is_rfc3339(good), "{good}");
+            assert!(is_timestamp(good), "{good}");
         }
         for bad in [
             "2023-02-29T00:00:00Z",
@@ -88,7 +88,7 @@ mod tests {
             "+023-04-01T00:00:00Z",
             "2023-04-01T00:00:0\u{e9}Z",
         ] {
-            assert!(!is_rfc3339(bad), "{bad}");
+            assert!(!is_timestamp(bad), "{bad}");
         }
     }
 }
