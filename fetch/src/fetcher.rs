@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use image_store::{ImageRecord, Store};
 use manifests::insecure::InsecureOptions;
+use manifests::platform::Platform;
 
 use crate::credentials::Credentials;
 use crate::error::FetchError;
 use crate::keystore::Keystore;
 use crate::lookup;
-use crate::platform::Platform;
 use crate::progress::Progress;
 use crate::reference::Reference;
 

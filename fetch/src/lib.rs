@@ -23,11 +23,11 @@ mod error;
 mod fetcher;
 pub mod keystore;
 mod lookup;
-mod platform;
 pub mod progress;
 pub mod reference;
+mod stream;
 
 pub use error::FetchError;
 pub use fetcher::{Fetcher, PullPolicy, Request, Settings};
 pub use lookup::find;
-pub use platform::Platform;
+pub use stream::{BlobError, Compression, Limits};

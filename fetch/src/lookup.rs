@@ -5,9 +5,9 @@
 use std::cmp::Reverse;
 
 use image_store::{ImageRecord, Store};
+use manifests::platform::Platform;
 
 use crate::error::FetchError;
-use crate::platform::Platform;
 use crate::reference::{AppName, Reference, Version};
 
 /// The stored image that `reference` means, if there is one.
@@ -93,11 +93,13 @@ pub(crate) fn with_defaults<'a>(
     let Some(platform) = defaults else {
         return labels;
     };
-    if !wanted.labels().contains_key("os") {
-        labels.push(("os", &platform.os));
-    }
-    if let (false, Some(arch)) = (wanted.labels().contains_key("arch"), platform.appc_arch()) {
-        labels.push(("arch", arch));
+    // A platform that appc has no words for cannot be asked for in labels.
+    if let Ok((os, arch)) = platform.to_labels() {
+        for (name, value) in [("os", os), ("arch", arch)] {
+            if !wanted.labels().contains_key(name) {
+                labels.push((name, value));
+            }
+        }
     }
     labels
 }
