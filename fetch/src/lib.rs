@@ -23,6 +23,7 @@ mod error;
 mod fetcher;
 pub mod keystore;
 mod lookup;
+pub mod openpgp;
 pub mod progress;
 pub mod reference;
 mod stream;

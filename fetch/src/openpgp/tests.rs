@@ -1,0 +1,309 @@
+//! Against signatures and keys made by the real gpg.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tempfile::TempDir;
+
+use super::*;
+
+/// A GnuPG home of its own.
+struct Gpg(TempDir);
+
+impl Gpg {
+    fn new() -> Self {
+        Self(
+            tempfile::Builder::new()
+                .prefix("gpg")
+                .tempdir_in("/tmp")
+                .unwrap(),
+        )
+    }
+
+    fn run(&self, args: &[&str]) -> Vec<u8> {
+        let output: Output = Command::new("gpg")
+            .env("GNUPGHOME", self.0.path())
+            .args([
+                "--batch",
+                "--yes",
+                "--no-tty",
+                "--passphrase",
+                "",
+                "--pinentry-mode",
+                "loopback",
+            ])
+            .args(args)
+            .output()
+            .expect("gpg runs (Debian package gnupg)");
+        assert!(
+            output.status.success(),
+            "gpg {args:?}: {}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+        output.stdout
+    }
+
+    /// A new key and its fingerprint.
+    fn key(&self, options: &[&str], user: &str, usage: &str, expires: &str) -> String {
+        let mut args = options.to_vec();
+        args.extend(["--quick-gen-key", user, "ed25519", usage, expires]);
+        self.run(&args);
+        self.fingerprints(user)[0].clone()
+    }
+
+    fn fingerprints(&self, user: &str) -> Vec<String> {
+        let listing = self.run(&[
+            "--with-colons",
+            "--fingerprint",
+            "--fingerprint",
+            "--list-keys",
+            user,
+        ]);
+        String::from_utf8(listing)
+            .unwrap()
+            .lines()
+            .filter_map(|l| l.strip_prefix("fpr:::::::::"))
+            .map(|f| f.trim_end_matches(':').to_lowercase())
+            .collect()
+    }
+
+    fn export(&self, user: &str) -> Certificate {
+        let bytes = self.run(&["--armor", "--export", user]);
+        Certificate::read_all(&bytes).unwrap().swap_remove(0)
+    }
+
+    fn sign(&self, options: &[&str], bytes: &[u8]) -> Vec<u8> {
+        let file = self.0.path().join("signed");
+        std::fs::write(&file, bytes).unwrap();
+        let mut args = options.to_vec();
+        args.extend(["--output", "-", "--detach-sign", path(&file)]);
+        self.run(&args)
+    }
+}
+
+impl Drop for Gpg {
+    fn drop(&mut self) {
+        // The agent would outlive its home; if it cannot be asked to go, it
+        // notices by itself.
+        let _ = Command::new("gpgconf")
+            .env("GNUPGHOME", self.0.path())
+            .args(["--kill", "all"])
+            .status();
+    }
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
+struct Ring(Certificate);
+
+impl AsRef<Certificate> for Ring {
+    fn as_ref(&self) -> &Certificate {
+        &self.0
+    }
+}
+
+fn now() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    u32::try_from(now.as_secs()).unwrap()
+}
+
+/// The fingerprint of the key that vouches.
+fn judge(signature: &[u8], bytes: &[u8], keys: &[&Certificate]) -> Result<String, SignatureError> {
+    judge_at(signature, bytes, keys, now())
+}
+
+fn judge_at(
+    signature: &[u8],
+    bytes: &[u8],
+    keys: &[&Certificate],
+    now: u32,
+) -> Result<String, SignatureError> {
+    let keys: Vec<_> = keys.iter().map(|k| Ring((*k).clone())).collect();
+    let mut running = Signatures::parse(signature)?.start()?;
+    for piece in bytes.chunks(7) {
+        running.update(piece);
+    }
+    let vouched = running.finish().judge(&keys, now)?;
+    Ok(vouched.by.0.fingerprint())
+}
+
+const IMAGE: &[u8] = b"the bytes of an image";
+
+#[test]
+fn good_signatures_hold_armored_and_binary() {
+    let gpg = Gpg::new();
+    let fingerprint = gpg.key(&[], "Ann <ann@example.com>", "default", "never");
+    let key = gpg.export("ann");
+    assert_eq!(key.fingerprint(), fingerprint);
+    assert_eq!(key.identities(), ["Ann <ann@example.com>"]);
+    for options in [&[][..], &["--armor"], &["--digest-algo", "SHA256"]] {
+        let signature = gpg.sign(options, IMAGE);
+        assert_eq!(judge(&signature, IMAGE, &[&key]), Ok(fingerprint.clone()));
+    }
+    let again = Certificate::read_all(key.to_armored().unwrap().as_bytes()).unwrap();
+    assert_eq!(again[0].fingerprint(), fingerprint);
+}
+
+#[test]
+fn other_bytes_and_other_keys_are_told_apart() {
+    let gpg = Gpg::new();
+    let ann = gpg.key(&[], "Ann <ann@example.com>", "sign", "never");
+    gpg.key(&[], "Bob <bob@example.com>", "sign", "never");
+    let (ann_key, bob_key) = (gpg.export("ann"), gpg.export("bob"));
+    let signature = gpg.sign(&["-u", &ann], IMAGE);
+    assert_eq!(
+        judge(&signature, IMAGE, &[&bob_key, &ann_key]),
+        Ok(ann.clone())
+    );
+    assert_eq!(
+        judge(&signature, b"other bytes", &[&ann_key]),
+        Err(SignatureError::Bad {
+            fingerprint: ann.clone()
+        })
+    );
+    assert_eq!(
+        judge(&signature, IMAGE, &[&bob_key]),
+        Err(SignatureError::UnknownKey { issuers: vec![ann] })
+    );
+    assert!(judge(&signature, IMAGE, &[]).is_err());
+}
+
+#[test]
+fn one_good_signature_among_several_suffices() {
+    let gpg = Gpg::new();
+    let ann = gpg.key(&[], "Ann <ann@example.com>", "sign", "never");
+    let bob = gpg.key(&[], "Bob <bob@example.com>", "sign", "never");
+    let signatures = gpg.sign(&["-u", &ann, "-u", &bob], IMAGE);
+    assert_eq!(judge(&signatures, IMAGE, &[&gpg.export("bob")]), Ok(bob));
+}
+
+#[test]
+fn expired_keys_and_signatures_vouch_for_nothing() {
+    let gpg = Gpg::new();
+    let old = ["--faked-system-time", "20200101T000000"];
+    let fingerprint = gpg.key(&old, "Old <old@example.com>", "sign", "30d");
+    let key = gpg.export("old");
+    let signature = gpg.sign(&old, IMAGE);
+    let error = judge(&signature, IMAGE, &[&key]).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        format!("the signature's key {fingerprint} expired on 2020-01-31")
+    );
+    // While it lasted, it was good.
+    let then = 1_578_000_000;
+    assert_eq!(judge_at(&signature, IMAGE, &[&key], then), Ok(fingerprint));
+
+    let gpg = Gpg::new();
+    gpg.key(&old, "Ann <ann@example.com>", "sign", "never");
+    let limited = gpg.sign(&[&old[..], &["--default-sig-expire", "5d"]].concat(), IMAGE);
+    let error = judge(&limited, IMAGE, &[&gpg.export("ann")]).unwrap_err();
+    assert!(
+        error.to_string().ends_with("expired on 2020-01-06"),
+        "{error}"
+    );
+}
+
+#[test]
+fn signatures_from_the_future_are_refused() {
+    let gpg = Gpg::new();
+    gpg.key(&[], "Ann <ann@example.com>", "sign", "never");
+    let signature = gpg.sign(&["--faked-system-time", "20990101T000000"], IMAGE);
+    let error = judge(&signature, IMAGE, &[&gpg.export("ann")]).unwrap_err();
+    assert!(matches!(error, SignatureError::Future { .. }), "{error}");
+}
+
+#[test]
+fn revoked_keys_vouch_for_nothing() {
+    let gpg = Gpg::new();
+    let fingerprint = gpg.key(&[], "Ann <ann@example.com>", "sign", "never");
+    let signature = gpg.sign(&[], IMAGE);
+    // gpg made the revocation along with the key; a colon guards it.
+    let revocation = gpg.0.path().join(format!(
+        "openpgp-revocs.d/{}.rev",
+        fingerprint.to_uppercase()
+    ));
+    let text = std::fs::read_to_string(&revocation)
+        .unwrap()
+        .replace(":-----", "-----");
+    std::fs::write(&revocation, text).unwrap();
+    gpg.run(&["--import", path(&revocation)]);
+    let error = judge(&signature, IMAGE, &[&gpg.export("ann")]).unwrap_err();
+    let fault = KeyFault::Revoked;
+    assert_eq!(error, SignatureError::Key { fingerprint, fault });
+}
+
+#[test]
+fn a_signing_subkey_speaks_for_its_primary_key() {
+    let gpg = Gpg::new();
+    let primary = gpg.key(&[], "Ann <ann@example.com>", "cert", "never");
+    gpg.run(&["--quick-add-key", &primary, "ed25519", "sign", "never"]);
+    let subkey = gpg.fingerprints("ann")[1].clone();
+    let key = gpg.export("ann");
+    assert_eq!(key.subkey_fingerprints(), [subkey.clone()]);
+    let signature = gpg.sign(&["-u", &format!("{subkey}!")], IMAGE);
+    assert_eq!(judge(&signature, IMAGE, &[&key]), Ok(primary.clone()));
+
+    // Taken back: `revkey` on the selected subkey, confirmed, without reason.
+    let mut edit = Command::new("gpg")
+        .env("GNUPGHOME", gpg.0.path())
+        .args([
+            "--no-tty",
+            "--command-fd",
+            "0",
+            "--passphrase",
+            "",
+            "--pinentry-mode",
+            "loopback",
+        ])
+        .args(["--edit-key", "ann"])
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(
+        &mut edit.stdin.take().unwrap(),
+        b"key 1\nrevkey\ny\n0\n\ny\nsave\n",
+    )
+    .unwrap();
+    assert!(edit.wait().unwrap().success());
+    let error = judge(&signature, IMAGE, &[&gpg.export("ann")]).unwrap_err();
+    let fault = KeyFault::Revoked;
+    assert_eq!(
+        error,
+        SignatureError::Key {
+            fingerprint: primary,
+            fault
+        }
+    );
+}
+
+#[test]
+fn forgeable_hashes_and_other_files_are_refused() {
+    let gpg = Gpg::new();
+    gpg.key(&[], "Ann <ann@example.com>", "sign", "never");
+    let weak = gpg.sign(
+        &["--digest-algo", "SHA1", "--allow-weak-digest-algos"],
+        IMAGE,
+    );
+    let error = judge(&weak, IMAGE, &[&gpg.export("ann")]).unwrap_err();
+    assert!(error.to_string().contains("can be forged"), "{error}");
+    let text = gpg.sign(&["--textmode"], IMAGE);
+    let error = judge(&text, IMAGE, &[&gpg.export("ann")]).unwrap_err();
+    assert!(error.to_string().contains("gpg --detach-sign"), "{error}");
+
+    let good = gpg.sign(&["--armor"], IMAGE);
+    for bad in [&b""[..], b"hello", &good[..good.len() / 2], &[0xff; 40]] {
+        let error = judge(bad, IMAGE, &[&gpg.export("ann")]).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                SignatureError::Malformed(_) | SignatureError::Bad { .. }
+            ),
+            "{error}"
+        );
+    }
+}
