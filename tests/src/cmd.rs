@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Program names that tests use and that live outside a user's PATH.
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// A command about to be run, with an empty environment but for PATH, HOME and
 /// the locale.

@@ -5,6 +5,7 @@
 //!  └─ rkt(args) ── Cmd ── run() ──▶ Output ── ok() / fails(…)
 //!                      └─ spawn() ─▶ Running ── signal, kill, wait
 //! Rootfs ──▶ Aci, OciImage        images of our own making, also broken ones
+//! Guest ── nspawn, QEMU           Debian with systemd, other kernels, power cuts
 //! Gpg, Registry, Pty              real peers: gnupg, docker-registry, a terminal
 //! ```
 //!
@@ -21,6 +22,7 @@
 
 pub mod cmd;
 pub mod gpg;
+pub mod guest;
 pub mod host;
 pub mod image;
 pub mod leaks;
@@ -32,6 +34,7 @@ pub mod skip;
 
 pub use cmd::{Cmd, Output, Running};
 pub use gpg::{Gpg, Key};
+pub use guest::{Debian, Disk, Guest, Kernel};
 pub use host::Host;
 pub use image::{Aci, Compression, sha256, sha512};
 pub use oci::OciImage;

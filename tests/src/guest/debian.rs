@@ -1,0 +1,138 @@
+//! The Debian releases and kernels that guests are made of.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::mirror::{self, KEYRING};
+use super::{Unobtainable, cache, recipe, recipe_path, require};
+use crate::Output;
+
+/// Exit status of a recipe when the mirror has not got what it is to be made of.
+const NOT_THERE: i32 = 75;
+
+/// How long a recipe may take: a slow mirror is a reason, a dead one is not.
+const BUILD: Duration = Duration::from_secs(280);
+
+/// A Debian release: the user land of a guest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Debian {
+    /// Debian 12, systemd 252.
+    Bookworm,
+    /// Debian 13, systemd 257.
+    Trixie,
+}
+
+impl Debian {
+    /// Oldest first.
+    pub const ALL: [Self; 2] = [Self::Bookworm, Self::Trixie];
+
+    fn suite(self) -> &'static str {
+        match self {
+            Self::Bookworm => "bookworm",
+            Self::Trixie => "trixie",
+        }
+    }
+
+    /// The version of its systemd.
+    pub fn systemd(self) -> u32 {
+        match self {
+            Self::Bookworm => 252,
+            Self::Trixie => 257,
+        }
+    }
+
+    /// The ext4 image of its root file system.
+    pub(super) fn root(self) -> Result<PathBuf, Unobtainable> {
+        let files = ["root.sh", "masked", "extra"].map(recipe_path);
+        let key = cache::key(&[self.suite()], &files);
+        let entry = cache::entry(self.suite(), &key, |out| {
+            require("mmdebstrap", "mmdebstrap");
+            require("mkfs.ext4", "e2fsprogs");
+            let mirror = mirror::with_suite(self.suite())?;
+            let made = recipe("root.sh")
+                .args([self.suite(), &mirror, KEYRING])
+                .args([recipe_path("extra").as_path(), out])
+                .deadline(BUILD)
+                .run();
+            built(&made)
+        })?;
+        Ok(entry.join("root.ext4"))
+    }
+}
+
+/// A series of Debian's kernels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernel {
+    /// Debian 12's own: no EROFS mounts from files, no `statmount`.
+    V6_1,
+    /// Debian 13's own.
+    V6_12,
+    /// From Debian 13's backports, for as long as they keep it.
+    V6_18,
+}
+
+impl Kernel {
+    /// Oldest first.
+    pub const ALL: [Self; 3] = [Self::V6_1, Self::V6_12, Self::V6_18];
+
+    /// Its first two numbers.
+    pub fn series(self) -> &'static str {
+        match self {
+            Self::V6_1 => "6.1",
+            Self::V6_12 => "6.12",
+            Self::V6_18 => "6.18",
+        }
+    }
+
+    fn suite(self) -> &'static str {
+        match self {
+            Self::V6_1 => "bookworm",
+            Self::V6_12 => "trixie",
+            Self::V6_18 => "trixie-backports",
+        }
+    }
+
+    /// The release whose systemd is tested with it: the older, which boots
+    /// faster, unless the kernel is newer than both.
+    pub fn usual_debian(self) -> Debian {
+        match self {
+            Self::V6_1 | Self::V6_12 => Debian::Bookworm,
+            Self::V6_18 => Debian::Trixie,
+        }
+    }
+
+    /// The directory with `vmlinux`, `initrd`, `modules.ext4` and `release`.
+    pub(super) fn files(self) -> Result<PathBuf, Unobtainable> {
+        let files = ["kernel.sh", "init"].map(recipe_path);
+        let key = cache::key(&[self.series(), self.suite()], &files);
+        let name = format!("linux-{}", self.series());
+        cache::entry(&name, &key, |out| {
+            for (program, package) in [
+                ("busybox", "busybox-static"),
+                ("cpio", "cpio"),
+                ("depmod", "kmod"),
+                ("lz4", "lz4"),
+                ("mkfs.ext4", "e2fsprogs"),
+                ("xz", "xz-utils"),
+                ("zstd", "zstd"),
+            ] {
+                require(program, package);
+            }
+            let mirror = mirror::with_suite(self.suite())?;
+            let made = recipe("kernel.sh")
+                .args([self.series(), self.suite(), &mirror, KEYRING])
+                .args([recipe_path("init").as_path(), out])
+                .deadline(BUILD)
+                .run();
+            built(&made)
+        })
+    }
+}
+
+fn built(made: &Output) -> Result<(), Unobtainable> {
+    match made.code() {
+        Some(0) => Ok(()),
+        Some(NOT_THERE) => Err(Unobtainable(made.stderr.trim().to_owned())),
+        _ => panic!("a guest's recipe failed: {made}"),
+    }
+}
