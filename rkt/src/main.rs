@@ -1,3 +1,14 @@
-//! The command line.
+//! rkt: runs pods of app containers, without a daemon.
+//!
+//! The command line is thin: a verb parses what was typed, calls the crate
+//! that does it and prints the outcome. A start pays for nothing it does not
+//! use, so only the verb that was asked for is even described to the parser.
 
-fn main() {}
+mod cli;
+mod failure;
+mod output;
+mod verbs;
+
+fn main() -> std::process::ExitCode {
+    cli::main(std::env::args_os().skip(1))
+}

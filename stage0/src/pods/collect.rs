@@ -6,7 +6,6 @@
 
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::fstat;
 use uuid::Uuid;
 
 use super::{OwnedPod, Place, Pod, PodError, Pods, State, undo};
@@ -21,7 +20,7 @@ pub enum Event {
     /// A prepared pod that nobody ran was thrown away.
     Expired(Uuid),
     /// A marked pod stays until its grace period is over.
-    WithinGrace(Uuid),
+    WithinGrace(Uuid, Duration),
     /// A pod is about to be deleted.
     Collecting(Uuid),
     /// Something went wrong with this pod; the others were looked at all the
@@ -65,7 +64,7 @@ impl Collector {
         })?;
         each(pods, Place::ExitedGarbage, tell, |pod, tell| {
             if since_change(&pod)? < self.grace {
-                tell(Event::WithinGrace(pod.uuid()));
+                tell(Event::WithinGrace(pod.uuid(), self.grace));
                 return Ok(());
             }
             let Some(pod) = try_take(&pod)? else {
@@ -154,14 +153,11 @@ fn delete(pod: OwnedPod) -> Result<(), PodError> {
     pod.delete()
 }
 
-/// Age of the last change of the directory itself, which is its rename into
-/// the place where it stands.
+/// Age of the rename that brought the pod where it stands.
 fn since_change(pod: &Pod) -> Result<Duration, PodError> {
-    let stat = fstat(pod.dir()).map_err(PodError::io("look at", pod.path()))?;
-    let changed = SystemTime::UNIX_EPOCH + Duration::from_secs(stat.st_ctime.unsigned_abs());
     // A clock that was set back makes nothing old.
     Ok(SystemTime::now()
-        .duration_since(changed)
+        .duration_since(pod.changed()?)
         .unwrap_or_default())
 }
 
@@ -277,7 +273,7 @@ mod tests {
             events,
             [
                 format!("Marked({exited:?})"),
-                format!("WithinGrace({exited:?})")
+                format!("WithinGrace({exited:?}, 60s)")
             ]
         );
         assert_eq!(pods.sample(prepared).unwrap().state(), State::Prepared);

@@ -36,6 +36,16 @@ pub enum PodError {
         /// What it was doing when we looked.
         state: State,
     },
+    /// A file of the pod does not say what it should.
+    #[error("pod \"{uuid}\" is damaged: file {file:?}: {reason}")]
+    Damaged {
+        /// The pod.
+        uuid: Uuid,
+        /// The file, relative to the pod directory.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A system call on a pod's directory failed.
     #[error("cannot {what} {path:?}")]
     Io {

@@ -19,6 +19,7 @@
 
 mod collect;
 mod error;
+mod files;
 mod lookup;
 mod owned;
 mod place;
@@ -27,6 +28,7 @@ mod undo;
 
 pub use collect::{Collector, Event, Removal};
 pub use error::PodError;
+pub use files::{APPS, CREATED, MANIFEST};
 pub use lookup::{Pod, UuidPrefix};
 pub use owned::OwnedPod;
 pub use place::{Place, State};

@@ -1,0 +1,105 @@
+//! What the global flags mean: where things are, and what is allowed.
+//!
+//! Everything is looked up on first use. A verb that needs no configuration
+//! reads none.
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use image_store::Store;
+use manifests::insecure::InsecureOptions;
+use stage0::pods::{Pod, Pods, UuidPrefix};
+
+use super::Global;
+use crate::failure::Failure;
+
+/// Where the data is when nobody says otherwise.
+const DATA_DIR: &str = "/var/lib/rkt";
+
+/// One invocation of rkt.
+#[derive(Debug)]
+pub(crate) struct Context {
+    global: Global,
+    data_dir: OnceCell<PathBuf>,
+}
+
+impl Context {
+    pub(super) fn new(global: Global) -> Self {
+        Self {
+            global,
+            data_dir: OnceCell::new(),
+        }
+    }
+
+    /// Is every cause to be told?
+    pub(crate) fn debug(&self) -> bool {
+        self.global.debug
+    }
+
+    /// The global flags as typed.
+    pub(crate) fn global(&self) -> &Global {
+        &self.global
+    }
+
+    /// The checks that were switched off.
+    pub(crate) fn insecure(&self) -> InsecureOptions {
+        self.global.insecure_options
+    }
+
+    /// The data directory: absolute, free of links, not necessarily there.
+    pub(crate) fn data_dir(&self) -> Result<&Path, Failure> {
+        if let Some(dir) = self.data_dir.get() {
+            return Ok(dir);
+        }
+        let dir = match &self.global.dir {
+            Some(dir) if dir.as_os_str().is_empty() => {
+                return Err(Failure::new("--dir must not be empty"));
+            }
+            Some(dir) => dir.clone(),
+            None => PathBuf::from(DATA_DIR),
+        };
+        let dir = absolute(&dir)?;
+        Ok(self.data_dir.get_or_init(|| dir))
+    }
+
+    /// The pods.
+    pub(crate) fn pods(&self) -> Result<Pods, Failure> {
+        Ok(Pods::new(self.data_dir()?))
+    }
+
+    /// The one pod whose UUID starts as typed.
+    pub(crate) fn pod(&self, typed: &str) -> Result<Pod, Failure> {
+        let find = || {
+            self.pods()?
+                .find(&UuidPrefix::new(typed)?)
+                .map_err(Failure::from)
+        };
+        find()
+    }
+
+    /// The image store.
+    pub(crate) fn store(&self) -> Result<Store, Failure> {
+        Ok(Store::open(self.data_dir()?))
+    }
+}
+
+/// Links are resolved as far as the path exists, so that one directory has one
+/// name: the shared image mounts are found by it.
+fn absolute(dir: &Path) -> Result<PathBuf, Failure> {
+    match dir.canonicalize() {
+        Ok(dir) => Ok(dir),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let dir = std::path::absolute(dir).map_err(|e| {
+                Failure::because(format!("cannot use {dir:?} as data directory"), e)
+            })?;
+            match (dir.parent(), dir.file_name()) {
+                (Some(parent), Some(name)) => Ok(absolute(parent)?.join(name)),
+                _ => Ok(dir),
+            }
+        }
+        Err(e) => Err(Failure::because(
+            format!("cannot use {dir:?} as data directory"),
+            e,
+        )),
+    }
+}

@@ -1,0 +1,159 @@
+//! Groups of flags that several verbs share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use manifests::appc::{AcIdentifier, AcName, Mount, Quantity, Volume};
+
+use super::values::{self, KeyValue, PortFlag, SeccompFlag};
+
+/// Flags of one image; they follow it on the line.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "PER-APP OPTIONS (after the image)")]
+pub(crate) struct AppFlags {
+    /// Name of the app [default: last part of the image's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<AcName>,
+    /// Program to run instead of the image's
+    #[arg(long, value_name = "PATH")]
+    pub(crate) exec: Option<String>,
+    /// Directory the program starts in
+    #[arg(long, value_name = "PATH")]
+    pub(crate) working_dir: Option<String>,
+    /// User name, number, or a file of the image whose owner is meant
+    #[arg(long)]
+    pub(crate) user: Option<String>,
+    /// Group name, number, or a file of the image whose group is meant
+    #[arg(long)]
+    pub(crate) group: Option<String>,
+    /// Supplementary groups instead of the image's
+    #[arg(long, value_name = "GID,…", value_delimiter = ',')]
+    pub(crate) supplementary_gids: Vec<u32>,
+    /// Environment variable, over the image's
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) environment: Vec<KeyValue>,
+    /// Mount a volume; before the first image: in every app
+    #[arg(long, value_name = "volume=NAME,target=PATH", value_parser = values::mount)]
+    pub(crate) mount: Vec<Mount>,
+    /// Mount the root file system read-only
+    #[arg(long, value_name = "BOOL", value_parser = values::boolean)]
+    pub(crate) readonly_rootfs: Option<bool>,
+    /// Annotation of the app in the pod manifest
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) annotation: Vec<KeyValue>,
+    /// User annotations instead of the image's
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) user_annotation: Vec<KeyValue>,
+    /// User labels instead of the image's
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) user_label: Vec<KeyValue>,
+    /// Detached signature of the image
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signature: Option<PathBuf>,
+    /// Memory the app may use (512M, 1Gi)
+    #[arg(long, value_name = "QUANTITY")]
+    pub(crate) memory: Option<Quantity>,
+    /// Processor time the app may use, in cores (500m, 2)
+    #[arg(long, value_name = "QUANTITY")]
+    pub(crate) cpu: Option<Quantity>,
+    /// Weight of the app's processor time, 2 to 262144
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=262_144))]
+    pub(crate) cpu_shares: Option<u64>,
+    /// Keep exactly these capabilities
+    #[arg(long, alias = "cap-retain", value_name = "CAP_A,…", value_delimiter = ',', value_parser = values::capability)]
+    pub(crate) caps_retain: Vec<String>,
+    /// Take these capabilities out of the default set
+    #[arg(long, alias = "cap-remove", value_name = "CAP_A,…", value_delimiter = ',', value_parser = values::capability)]
+    pub(crate) caps_remove: Vec<String>,
+    /// System calls to allow or to forbid: mode=retain|remove[,errno=EXXX],ITEM…
+    #[arg(long, value_name = "FILTER")]
+    pub(crate) seccomp: Option<SeccompFlag>,
+    /// Value of the app's oom_score_adj, -1000 to 1000
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
+    pub(crate) oom_score_adj: Option<i32>,
+}
+
+/// What a pod is made of, besides its images.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PodFlags {
+    /// A volume: NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL] or
+    /// NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,readOnly=BOOL]
+    #[arg(long, value_name = "VOLUME", value_parser = values::volume)]
+    pub(crate) volume: Vec<Volume>,
+    /// Make a port of an app reachable on the host: NAME:[IP:]PORT
+    #[arg(long, value_name = "PORT", value_parser = values::port)]
+    pub(crate) port: Vec<PortFlag>,
+    /// Run exactly this pod manifest, whose images are stored already
+    #[arg(long, value_name = "FILE")]
+    pub(crate) pod_manifest: Option<PathBuf>,
+    /// Unpack the images instead of mounting them
+    #[arg(long)]
+    pub(crate) no_overlay: bool,
+    /// The pod's supervisor [default: rkt-stage1 beside rkt]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) stage1_path: Option<PathBuf>,
+}
+
+/// The environment of every app of a pod.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EnvironmentFlags {
+    /// Pass on what rkt was started with, where the app does not say otherwise
+    #[arg(long)]
+    pub(crate) inherit_env: bool,
+    /// Set a variable in every app
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub(crate) set_env: Vec<KeyValue>,
+    /// Set the variables of a file (NAME=VALUE lines) in every app
+    #[arg(long, value_name = "FILE")]
+    pub(crate) set_env_file: Vec<PathBuf>,
+}
+
+/// How images that are not stored are found.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ImageFlags {
+    /// When to ask where the image came from
+    #[arg(long, value_name = "POLICY", value_parser = ["new", "update", "never"])]
+    pub(crate) pull_policy: Option<String>,
+}
+
+/// What a pod shares with the host while it runs.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct RuntimeFlags {
+    /// Network of the pod: none (loopback only) or host [default: none]
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "default", value_delimiter = ',')]
+    pub(crate) net: Vec<String>,
+    /// Name servers for /etc/resolv.conf, or "host", or "none"
+    #[arg(long, value_name = "IP,…", value_delimiter = ',')]
+    pub(crate) dns: Vec<String>,
+    /// Domain to search names in
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) dns_search: Vec<String>,
+    /// Option of the resolver
+    #[arg(long, value_name = "OPTION")]
+    pub(crate) dns_opt: Vec<String>,
+    /// Local domain
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) dns_domain: Option<String>,
+    /// Entry for /etc/hosts, or "host" for the host's file
+    #[arg(long, value_name = "IP=NAME,…", value_delimiter = ',')]
+    pub(crate) hosts_entry: Vec<String>,
+    /// Host name of the pod [default: rkt-UUID]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) hostname: Option<String>,
+    /// IPC namespace of the pod: auto, private or parent
+    #[arg(long, value_name = "MODE", default_value = "auto", value_parser = ["auto", "private", "parent"])]
+    pub(crate) ipc: String,
+    /// Give the app this terminal (one app only)
+    #[arg(long)]
+    pub(crate) interactive: bool,
+}
+
+/// `K=V` flags whose keys are annotation names.
+pub(crate) fn identifiers(
+    flags: &[KeyValue],
+) -> Result<Vec<(AcIdentifier, String)>, manifests::appc::NameError> {
+    flags
+        .iter()
+        .map(|KeyValue(key, value)| Ok((key.parse()?, value.clone())))
+        .collect()
+}

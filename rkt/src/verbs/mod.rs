@@ -1,0 +1,182 @@
+//! One file per verb: its flags, its help, and what it does.
+
+mod cat_manifest;
+mod completion;
+mod gc;
+mod help;
+mod man;
+mod rm;
+mod version;
+
+use std::path::Path;
+
+use clap::{Args, Command};
+
+use crate::cli::{self, Simple, Verb, WithImages};
+use crate::failure::Failure;
+
+/// The entry of a verb whose flags are all it has.
+const fn plain<V: Simple>(path: &'static [&'static str]) -> Verb {
+    Verb {
+        path,
+        root: false,
+        hidden: false,
+        takes_images: false,
+        command: command::<V>,
+        run: cli::simple::<V>,
+    }
+}
+
+/// The entry of a verb that takes images with flags of their own.
+const fn images<V: WithImages>(path: &'static [&'static str]) -> Verb {
+    Verb {
+        path,
+        root: false,
+        hidden: false,
+        takes_images: true,
+        command: command::<V>,
+        run: cli::with_images::<V>,
+    }
+}
+
+const fn as_root(verb: Verb) -> Verb {
+    Verb { root: true, ..verb }
+}
+
+const fn hidden(verb: Verb) -> Verb {
+    Verb {
+        hidden: true,
+        ..verb
+    }
+}
+
+fn command<V: Args>() -> Command {
+    V::augment_args(Command::new("rkt"))
+}
+
+/// Every verb, in the order of the help.
+pub(crate) const ALL: &[Verb] = &[
+    plain::<cat_manifest::CatManifest>(&["cat-manifest"]),
+    as_root(plain::<rm::Rm>(&["rm"])),
+    as_root(plain::<gc::Gc>(&["gc"])),
+    plain::<version::Version>(&["version"]),
+    plain::<completion::Completion>(&["completion"]),
+    plain::<help::Help>(&["help"]),
+    hidden(plain::<man::Man>(&["man"])),
+];
+
+/// What the first words of a line name.
+pub(crate) enum Found<'a> {
+    /// A verb, and how many words it took.
+    Verb(&'static Verb, usize),
+    /// A group without a verb of it.
+    Group(&'a str),
+    /// Nothing, or several things.
+    None,
+}
+
+/// The first words of the verbs that are shown, each once.
+pub(crate) fn first_words() -> impl Iterator<Item = &'static str> {
+    let mut last = "";
+    ALL.iter()
+        .filter(|verb| !verb.hidden)
+        .filter_map(move |verb| {
+            let first = verb.path[0];
+            let new = first != last;
+            last = first;
+            new.then_some(first)
+        })
+}
+
+/// The pods a verb is about: typed, or in a file, never both.
+fn typed_uuids(typed: Vec<String>, file: Option<&Path>) -> Result<Vec<String>, Failure> {
+    match file {
+        Some(_) if !typed.is_empty() => {
+            Err(Failure::new("give the pod's UUID or --uuid-file, not both"))
+        }
+        Some(file) => {
+            let text = std::fs::read_to_string(file)
+                .map_err(|e| Failure::because(format!("cannot read the UUID from {file:?}"), e))?;
+            Ok(vec![text.trim().to_owned()])
+        }
+        None if typed.is_empty() => Err(Failure::new(
+            "must provide the UUID of at least one pod (rkt list shows them)",
+        )),
+        None => Ok(typed),
+    }
+}
+
+/// As [`typed_uuids`] for verbs that are about one pod.
+fn one_uuid(typed: Vec<String>, file: Option<&Path>) -> Result<String, Failure> {
+    let mut uuids = typed_uuids(typed, file)?;
+    match (uuids.pop(), uuids.is_empty()) {
+        (Some(uuid), true) => Ok(uuid),
+        _ => Err(Failure::new("must provide exactly one UUID")),
+    }
+}
+
+/// What a group is for.
+pub(crate) fn about_group(group: &str) -> &'static str {
+    match group {
+        "image" => "operate on the images in the store",
+        _ => "several commands",
+    }
+}
+
+/// Finds the verb that the words name, by name or unambiguous prefix.
+pub(crate) fn find(words: &[String]) -> Found<'static> {
+    let Some(first) = words.first() else {
+        return Found::None;
+    };
+    let Some(first) = complete(first, ALL.iter().map(|verb| verb.path[0])) else {
+        return Found::None;
+    };
+    let of_group = || ALL.iter().filter(move |verb| verb.path[0] == first);
+    if let Some(verb) = of_group().find(|verb| verb.path.len() == 1) {
+        return Found::Verb(verb, 1);
+    }
+    let second = words
+        .get(1)
+        .and_then(|word| complete(word, of_group().map(|verb| verb.path[1])));
+    match second.and_then(|second| of_group().find(|verb| verb.path[1] == second)) {
+        Some(verb) => Found::Verb(verb, 2),
+        None => Found::Group(first),
+    }
+}
+
+/// The one candidate that is `word` or begins with it.
+fn complete(word: &str, candidates: impl Iterator<Item = &'static str>) -> Option<&'static str> {
+    let mut near = Vec::new();
+    for candidate in candidates {
+        if candidate == word {
+            return Some(candidate);
+        }
+        if candidate.starts_with(word) && !near.contains(&candidate) {
+            near.push(candidate);
+        }
+    }
+    match near.as_slice() {
+        [one] => Some(one),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_are_accepted_when_they_can_mean_one_thing() {
+        let words = ["status", "stop", "list"];
+        let find = |word| complete(word, words.into_iter());
+        assert_eq!(find("li"), Some("list"));
+        assert_eq!(find("sta"), Some("status"));
+        assert_eq!(find("st"), None);
+        assert_eq!(find("x"), None);
+        // A whole word wins over a longer one.
+        assert_eq!(
+            complete("run", ["run", "run-prepared"].into_iter()),
+            Some("run")
+        );
+    }
+}

@@ -1,0 +1,154 @@
+//! What a pod's files say.
+//!
+//! Any of them may be missing (the pod is younger or was cut short) or damaged
+//! (a full disk, a person). Every question has its own answer, so one bad file
+//! never hides what the others say.
+
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, SystemTime};
+
+use manifests::appc::PodManifest;
+use manifests::engine::{AppStatus, PID_FILE, PPID_FILE, Process, STATUS_FILE};
+use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
+use rustix::io::Errno;
+
+use super::{Pod, PodError};
+
+/// The pod manifest's file in the pod directory.
+pub const MANIFEST: &str = "pod";
+/// Its modification time is the pod's birthday.
+pub const CREATED: &str = "pod-created";
+/// Directory with one directory per app.
+pub const APPS: &str = "apps";
+
+/// No file of ours is nearly as long; a longer one is not read.
+const LONGEST: u64 = 16 << 20;
+
+impl Pod {
+    /// The pod manifest.
+    ///
+    /// # Errors
+    /// If it is missing, cannot be read, or is no valid manifest.
+    pub fn manifest(&self) -> Result<PodManifest, PodError> {
+        let damaged = |reason: String| PodError::Damaged {
+            uuid: self.uuid(),
+            file: MANIFEST.to_owned(),
+            reason,
+        };
+        let bytes = self
+            .read(MANIFEST)?
+            .ok_or_else(|| damaged("it is missing".to_owned()))?;
+        PodManifest::from_slice(&bytes).map_err(|e| damaged(e.to_string()))
+    }
+
+    /// When it was prepared; `None` while it is not known to be complete.
+    ///
+    /// # Errors
+    /// What stopped us from looking.
+    pub fn created(&self) -> Result<Option<SystemTime>, PodError> {
+        match self.modified(CREATED)? {
+            None => self.modified(MANIFEST),
+            time => Ok(time),
+        }
+    }
+
+    /// When stage1 had started it; `None` if it never was.
+    ///
+    /// # Errors
+    /// What stopped us from looking.
+    pub fn started(&self) -> Result<Option<SystemTime>, PodError> {
+        match self.modified(PID_FILE)? {
+            None => self.modified(PPID_FILE),
+            time => Ok(time),
+        }
+    }
+
+    /// When it came to where it stands.
+    ///
+    /// # Errors
+    /// What stopped us from looking.
+    pub fn changed(&self) -> Result<SystemTime, PodError> {
+        let stat = fstat(self.dir()).map_err(PodError::io("look at", self.path()))?;
+        Ok(time(stat.st_ctime, stat.st_ctime_nsec))
+    }
+
+    /// The pod's PID 1.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is damaged.
+    pub fn init(&self) -> Result<Option<Process>, PodError> {
+        self.json(PID_FILE)
+    }
+
+    /// The process that supervises the pod.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is damaged.
+    pub fn supervisor(&self) -> Result<Option<Process>, PodError> {
+        self.json(PPID_FILE)
+    }
+
+    /// What became of an app; `None` if it was not started yet.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is damaged.
+    pub fn app_status(&self, app: &str) -> Result<Option<AppStatus>, PodError> {
+        self.json(&format!("{APPS}/{app}/{STATUS_FILE}"))
+    }
+
+    fn json<T: serde::de::DeserializeOwned>(&self, file: &str) -> Result<Option<T>, PodError> {
+        let Some(bytes) = self.read(file)? else {
+            return Ok(None);
+        };
+        serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|e| PodError::Damaged {
+                uuid: self.uuid(),
+                file: file.to_owned(),
+                reason: e.to_string(),
+            })
+    }
+
+    fn modified(&self, file: &str) -> Result<Option<SystemTime>, PodError> {
+        let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;
+        match rustix::fs::statat(self.dir(), file, flags) {
+            Ok(stat) => Ok(Some(time(stat.st_mtime, stat.st_mtime_nsec))),
+            Err(Errno::NOENT) => Ok(None),
+            Err(e) => Err(PodError::io("look at", self.path().join(file))(e)),
+        }
+    }
+
+    /// The bytes of a file below the pod directory; `None` if there is none.
+    fn read(&self, file: &str) -> Result<Option<Vec<u8>>, PodError> {
+        let read = || -> io::Result<Option<Vec<u8>>> {
+            let fd = match open_below(self.dir(), file) {
+                Ok(fd) => fd,
+                Err(Errno::NOENT) => return Ok(None),
+                Err(e) => return Err(e.into()),
+            };
+            let mut bytes = Vec::new();
+            std::fs::File::from(fd)
+                .take(LONGEST)
+                .read_to_end(&mut bytes)?;
+            Ok(Some(bytes))
+        };
+        read().map_err(PodError::io("read", self.path().join(file)))
+    }
+}
+
+fn open_below(dir: impl AsFd, file: &str) -> Result<OwnedFd, Errno> {
+    // Nothing in a pod directory that we read is a link: whoever put one there
+    // wants us to read something else.
+    openat2(
+        dir,
+        file,
+        OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS,
+    )
+}
+
+fn time(seconds: i64, nanoseconds: u64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::new(seconds.unsigned_abs(), nanoseconds as u32)
+}
