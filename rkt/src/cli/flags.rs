@@ -1,4 +1,7 @@
 //! Groups of flags that several verbs share.
+//!
+//! The structures have no doc comments: clap would take them for what the verb
+//! is about.
 
 use std::path::PathBuf;
 
@@ -7,7 +10,7 @@ use manifests::appc::{AcIdentifier, AcName, Mount, Quantity, Volume};
 
 use super::values::{self, KeyValue, PortFlag, SeccompFlag};
 
-/// Flags of one image; they follow it on the line.
+// Flags of one image; they follow it on the line.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "PER-APP OPTIONS (after the image)")]
 pub(crate) struct AppFlags {
@@ -73,7 +76,7 @@ pub(crate) struct AppFlags {
     pub(crate) oom_score_adj: Option<i32>,
 }
 
-/// What a pod is made of, besides its images.
+// What a pod is made of, besides its images.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PodFlags {
     /// A volume: NAME,kind=host,source=PATH[,readOnly=BOOL][,recursive=BOOL] or
@@ -94,7 +97,7 @@ pub(crate) struct PodFlags {
     pub(crate) stage1_path: Option<PathBuf>,
 }
 
-/// The environment of every app of a pod.
+// The environment of every app of a pod.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct EnvironmentFlags {
     /// Pass on what rkt was started with, where the app does not say otherwise
@@ -108,7 +111,7 @@ pub(crate) struct EnvironmentFlags {
     pub(crate) set_env_file: Vec<PathBuf>,
 }
 
-/// How images that are not stored are found.
+// How images that are not stored are found.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ImageFlags {
     /// When to ask where the image came from
@@ -116,7 +119,7 @@ pub(crate) struct ImageFlags {
     pub(crate) pull_policy: Option<String>,
 }
 
-/// What a pod shares with the host while it runs.
+// What a pod shares with the host while it runs.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RuntimeFlags {
     /// Network of the pod: none (loopback only) or host [default: none]

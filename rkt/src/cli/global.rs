@@ -1,11 +1,14 @@
 //! Flags that every verb takes, before or after its name.
+//!
+//! Their structure has no doc comment: clap would take it for what the verb is
+//! about.
 
 use std::path::PathBuf;
 
 use clap::{Args, Command};
 use manifests::insecure::InsecureOptions;
 
-/// What was typed; what it means is [`Context`](super::Context)'s business.
+// What was typed; what it means is [`Context`](super::Context)'s business.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "GLOBAL OPTIONS")]
 pub(crate) struct Global {

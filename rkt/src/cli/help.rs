@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Command};
 
-use super::{Global, Usage, Verb, images, lexer};
+use super::{Global, Verb};
 use crate::failure::{FAILURE, Failure};
 use crate::verbs;
 
@@ -227,14 +227,9 @@ pub(crate) fn bash_completion() {
     crate::output::say(&String::from_utf8_lossy(&script));
 }
 
-/// The flags that may follow an image, checked by the tests against the pod's.
-#[cfg(test)]
-pub(super) fn app_command() -> Command {
-    images::command()
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::{Usage, images, lexer};
     use super::*;
 
     #[test]
@@ -242,6 +237,18 @@ mod tests {
         root().debug_assert();
         for verb in verbs::ALL {
             described(verb).debug_assert();
+        }
+    }
+
+    #[test]
+    fn every_verb_tells_what_it_does() {
+        for verb in verbs::ALL {
+            let about = described(verb).get_about().unwrap().to_string();
+            assert!(about.starts_with(char::is_lowercase), "{about}");
+            let same = verbs::ALL
+                .iter()
+                .filter(|v| (v.command)().get_about().unwrap().to_string() == about);
+            assert_eq!(same.count(), 1, "{about}");
         }
     }
 
@@ -255,7 +262,7 @@ mod tests {
 
     #[test]
     fn no_flag_belongs_to_both_pod_and_app() {
-        let app = app_command();
+        let app = images::command();
         for verb in verbs::ALL.iter().filter(|verb| verb.takes_images) {
             let pod = verb.full_command();
             for arg in app.get_arguments() {
@@ -276,7 +283,7 @@ mod tests {
     fn clap_speaks_like_the_reference() {
         let parse = |words: &[&str]| {
             let words = words.iter().map(|w| (*w).to_owned()).collect();
-            match lexer::parse(app_command(), words) {
+            match lexer::parse(images::command(), words) {
                 Err(Usage::Clap(error)) => clap_message(&error),
                 other => panic!("{other:?}"),
             }

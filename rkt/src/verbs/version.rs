@@ -8,7 +8,6 @@ use crate::cli::{Context, Simple};
 use crate::failure::Outcome;
 use crate::output::say;
 
-/// print the versions of rkt and of the specification it follows
 #[derive(Debug, Args)]
 #[command(
     about = "print the versions of rkt and of the specification it follows",
