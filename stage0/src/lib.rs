@@ -7,3 +7,4 @@
 
 pub mod boot;
 pub mod pods;
+pub mod resolved;
