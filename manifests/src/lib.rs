@@ -11,6 +11,7 @@ pub mod digest;
 pub mod engine;
 pub mod image_id;
 pub mod insecure;
+pub mod isolation;
 pub mod network;
 pub mod oci;
 pub mod platform;
