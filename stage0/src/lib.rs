@@ -8,3 +8,4 @@
 pub mod boot;
 pub mod pods;
 pub mod resolved;
+pub mod spec;
