@@ -138,6 +138,12 @@ impl Host {
                 format!("--uuid-file-save={}", file.display()).into(),
             );
         }
+        self.plain_rkt(words)
+    }
+
+    /// `rkt` with exactly these words after this host's directories, for
+    /// measuring it as a person would type it.
+    pub fn plain_rkt<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Cmd {
         let path = |flag: &str, dir: &Path| format!("--{flag}={}", dir.display());
         Cmd::new(binary("rkt"))
             .env(MARKER, self.path())
@@ -369,15 +375,22 @@ impl Drop for Host {
 /// # Panics
 /// When it is not there, saying what to type.
 pub fn binary(name: &str) -> PathBuf {
+    find_binary(name).unwrap_or_else(|why| panic!("{why}"))
+}
+
+/// The built binary of this name, or what to type to have it.
+///
+/// # Errors
+/// It is not there.
+pub fn find_binary(name: &str) -> Result<PathBuf, String> {
     let dir = std::env::var_os("RKT_BIN_DIR").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bin"),
         PathBuf::from,
     );
-    let path = dir.join(name);
-    assert!(
-        path.is_file(),
-        "no {name} in {}: type ./build first, or set RKT_BIN_DIR",
-        dir.display()
-    );
-    path.canonicalize().unwrap()
+    dir.join(name).canonicalize().map_err(|e| {
+        format!(
+            "no {name} in {} ({e}): type ./build first, or set RKT_BIN_DIR",
+            dir.display()
+        )
+    })
 }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256, Sha512};
@@ -45,12 +46,13 @@ impl Compression {
             Self::Bzip2 => "bzip2",
         };
         // Through files: compressed bytes are no text, which is what Cmd captures.
-        let dir = tempfile::tempdir().unwrap();
+        let dir = tempfile::tempdir_in("/var/tmp").unwrap();
         let (plain, packed) = (dir.path().join("plain"), dir.path().join("packed"));
         fs::write(&plain, bytes).unwrap();
         Cmd::new("sh")
             .args(["-c", "exec \"$0\" -q -c <\"$1\" >\"$2\"", program])
             .args([&plain, &packed])
+            .deadline(Duration::from_secs(600))
             .run()
             .ok();
         fs::read(packed).unwrap()

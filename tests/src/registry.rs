@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -10,32 +11,37 @@ use tempfile::TempDir;
 /// A running registry, empty at first; gone when dropped.
 pub struct Registry {
     child: Child,
-    dir: TempDir,
+    dir: PathBuf,
     port: u16,
+    /// Removed with the registry that [`Registry::start`] made.
+    scratch: Option<TempDir>,
 }
 
 impl Registry {
-    /// Starts one that serves plain HTTP on 127.0.0.1.
+    /// Starts one that serves plain HTTP on 127.0.0.1, with nothing in it.
     pub fn start() -> Self {
-        Self::start_in(tempfile::tempdir().unwrap())
+        let scratch = tempfile::tempdir().unwrap();
+        let mut registry = Self::start_in(scratch.path());
+        registry.scratch = Some(scratch);
+        registry
     }
 
-    /// Starts one whose blobs lie in `dir`.
-    pub fn start_in(dir: TempDir) -> Self {
+    /// Starts one whose blobs lie, and stay, in `dir`.
+    pub fn start_in(dir: &Path) -> Self {
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|l| l.local_addr())
             .unwrap()
             .port();
-        let config = dir.path().join("config.yml");
+        let config = dir.join("config.yml");
         fs::write(
             &config,
             format!(
                 "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n",
-                dir.path().join("data").display()
+                dir.join("data").display()
             ),
         )
         .unwrap();
-        let log = fs::File::create(dir.path().join("log")).unwrap();
+        let log = fs::File::create(dir.join("log")).unwrap();
         let child = Command::new("docker-registry")
             .arg("serve")
             .arg(&config)
@@ -44,7 +50,12 @@ impl Registry {
             .stderr(log)
             .spawn()
             .unwrap_or_else(|e| panic!("cannot start docker-registry: {e}"));
-        let mut registry = Self { child, dir, port };
+        let mut registry = Self {
+            child,
+            dir: dir.to_owned(),
+            port,
+            scratch: None,
+        };
         registry.wait_until_it_answers();
         registry
     }
@@ -52,7 +63,7 @@ impl Registry {
     fn wait_until_it_answers(&mut self) {
         let until = Instant::now() + Duration::from_secs(20);
         while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
-            let log = || fs::read_to_string(self.dir.path().join("log")).unwrap_or_default();
+            let log = || fs::read_to_string(self.dir.join("log")).unwrap_or_default();
             assert!(
                 matches!(self.child.try_wait(), Ok(None)),
                 "docker-registry ended: {}",
@@ -73,9 +84,9 @@ impl Registry {
     }
 
     /// The file that holds a blob, for tests that damage it.
-    pub fn blob(&self, digest: &str) -> std::path::PathBuf {
+    pub fn blob(&self, digest: &str) -> PathBuf {
         let hex = digest.trim_start_matches("sha256:");
-        self.dir.path().join(format!(
+        self.dir.join(format!(
             "data/docker/registry/v2/blobs/sha256/{}/{hex}/data",
             &hex[..2]
         ))

@@ -1,0 +1,221 @@
+//! A command that is measured, and the place it is measured in.
+
+use std::ffi::OsString;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
+
+use crate::report::{Report, Row};
+
+/// A command line with what it needs around it.
+#[derive(Clone)]
+pub(crate) struct Contender {
+    /// Its name in the table.
+    pub(crate) name: String,
+    /// How it differs from the plain way of running it.
+    pub(crate) note: String,
+    /// Program and arguments.
+    pub(crate) words: Vec<OsString>,
+    /// Added to an otherwise empty environment.
+    pub(crate) env: Vec<(String, OsString)>,
+    /// Run where `/sys/fs/cgroup` is a plain cgroup2.
+    pub(crate) plain_cgroup2: bool,
+}
+
+impl Contender {
+    /// `name` runs `words`.
+    pub(crate) fn new<S: Into<OsString>>(name: &str, words: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            name: name.into(),
+            note: String::new(),
+            words: words.into_iter().map(Into::into).collect(),
+            env: Vec::new(),
+            plain_cgroup2: false,
+        }
+    }
+
+    /// Says how it differs.
+    pub(crate) fn note(mut self, note: &str) -> Self {
+        self.note = note.into();
+        self
+    }
+
+    /// Sets a variable.
+    pub(crate) fn env(mut self, key: &str, value: impl Into<OsString>) -> Self {
+        self.env.push((key.into(), value.into()));
+        self
+    }
+
+    /// Runs it in the mount namespace with a plain cgroup2.
+    pub(crate) fn with_plain_cgroup2(mut self) -> Self {
+        self.plain_cgroup2 = true;
+        self
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new(&self.words[0]);
+        command
+            .args(&self.words[1..])
+            .env_clear()
+            .env(
+                "PATH",
+                "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            )
+            .env("HOME", "/root")
+            .envs(self.env.iter().map(|(k, v)| (k, v)))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        command
+    }
+}
+
+/// A thread that runs commands and times them from before the fork to after
+/// the wait.
+struct Worker {
+    ask: Sender<Command>,
+    answer: Receiver<Result<Duration, String>>,
+}
+
+impl Worker {
+    /// `prepare` runs once on the new thread.
+    fn start(prepare: impl FnOnce() -> nix::Result<()> + Send + 'static) -> Self {
+        let (ask, asked) = channel::<Command>();
+        let (reply, answer) = channel();
+        thread::spawn(move || {
+            let ready = prepare().map_err(|e| format!("cannot set up its namespace: {e}"));
+            for command in asked {
+                let result = ready.clone().and_then(|()| time(command));
+                if reply.send(result).is_err() {
+                    break;
+                }
+            }
+        });
+        Self { ask, answer }
+    }
+
+    fn run(&self, command: Command) -> Result<Duration, String> {
+        self.ask.send(command).map_err(|e| e.to_string())?;
+        self.answer.recv().map_err(|e| e.to_string())?
+    }
+}
+
+fn time(mut command: Command) -> Result<Duration, String> {
+    // To a file, not a pipe: reading a pipe would be part of the measurement.
+    let errors = tempfile::tempfile().map_err(|e| e.to_string())?;
+    command.stderr(errors.try_clone().map_err(|e| e.to_string())?);
+    let start = Instant::now();
+    let status = command.status().map_err(|e| e.to_string())?;
+    let took = start.elapsed();
+    if status.success() {
+        return Ok(took);
+    }
+    let mut text = String::new();
+    let mut errors = errors;
+    let _ = std::io::Seek::rewind(&mut errors);
+    let _ = std::io::Read::read_to_string(&mut errors, &mut text);
+    let line = text
+        .lines()
+        .last()
+        .unwrap_or("no message")
+        .trim()
+        .to_owned();
+    Err(format!("{status}: {line}"))
+}
+
+/// Where contenders run.
+pub(crate) struct Arena {
+    host: Worker,
+    plain_cgroup2: Worker,
+}
+
+impl Arena {
+    /// Two places: the host as it is, and one with a plain cgroup2.
+    pub(crate) fn new() -> Self {
+        Self {
+            host: Worker::start(|| Ok(())),
+            plain_cgroup2: Worker::start(|| {
+                // Of this thread alone; the mounts go with it.
+                unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_FS)?;
+                let none: Option<&str> = None;
+                mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+                umount2("/sys/fs/cgroup", MntFlags::MNT_DETACH)?;
+                mount(
+                    Some("cgroup2"),
+                    "/sys/fs/cgroup",
+                    Some("cgroup2"),
+                    MsFlags::empty(),
+                    none,
+                )
+            }),
+        }
+    }
+
+    /// Runs it once.
+    pub(crate) fn time(&self, contender: &Contender) -> Result<Duration, String> {
+        let worker = if contender.plain_cgroup2 {
+            &self.plain_cgroup2
+        } else {
+            &self.host
+        };
+        worker.run(contender.command())
+    }
+
+    /// The first of several ways to run one contender that works here; the
+    /// error is the plain (first) way's.
+    pub(crate) fn first_that_works(
+        &self,
+        ways: Vec<Contender>,
+    ) -> Result<Contender, (String, String)> {
+        let mut why = None;
+        for way in ways {
+            match self.time(&way) {
+                Ok(_) => return Ok(way),
+                Err(e) => why = why.or(Some((way.name, e))),
+            }
+        }
+        Err(why.unwrap_or_default())
+    }
+}
+
+/// Runs every contender once per round, `between` after each round, and fills
+/// the report with milliseconds.
+pub(crate) fn interleave(
+    arena: &Arena,
+    report: &mut Report,
+    contenders: Vec<Contender>,
+    rounds: usize,
+    mut between: impl FnMut(),
+) {
+    let mut rows: Vec<(Contender, Vec<f64>, Option<String>)> = contenders
+        .into_iter()
+        .map(|c| (c, Vec::new(), None))
+        .collect();
+    for round in 0..=rounds {
+        for (contender, samples, failed) in &mut rows {
+            if failed.is_some() {
+                continue;
+            }
+            match arena.time(contender) {
+                // The first round warms caches and is not counted.
+                Ok(_) if round == 0 => {}
+                Ok(took) => samples.push(took.as_secs_f64() * 1e3),
+                Err(e) => *failed = Some(e),
+            }
+        }
+        between();
+    }
+    for (contender, samples, failed) in rows {
+        match failed {
+            Some(why) => report.missing.push((contender.name, why)),
+            None => report.rows.push(Row {
+                name: contender.name,
+                samples,
+                note: contender.note,
+            }),
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! `bench start|memory|fetch|all [--rounds=N] [--json]`: what rkt costs, beside
+//! its peers, on this machine, in one run.
+//!
+//! Every contender runs once per round, one after the other, so that a slow
+//! minute of the machine is everybody's. A contender that cannot run here is
+//! listed with the reason. Needs root and the Debian packages of the `bench`
+//! line in `tests/packages`; builds nothing but the floor program.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a benchmark that cannot go on says where and stops"
+)]
+
+mod contender;
+mod fetch;
+mod floor;
+mod memory;
+mod phases;
+mod report;
+mod start;
+
+use std::process::ExitCode;
+
+use report::Report;
+
+const USAGE: &str = "usage: bench start|memory|fetch|all [--rounds=N] [--json]
+
+  start    one app, no network, a stored image: command to command
+  memory   PSS of everything that watches over one idle pod
+  fetch    a 4-layer gzip image of about 1 GB from a registry on loopback
+  all      these three
+
+  --rounds=N   rounds to take medians of (start: 40, memory: 3, fetch: 3)
+  --json       the same numbers for programs";
+
+fn main() -> ExitCode {
+    let mut what = None;
+    let mut rounds = None;
+    let mut json = false;
+    for word in std::env::args().skip(1) {
+        match (word.as_str(), word.strip_prefix("--rounds=")) {
+            ("--json", _) => json = true,
+            ("--help", _) => {
+                println!("{USAGE}");
+                return ExitCode::SUCCESS;
+            }
+            (_, Some(n)) if n.parse().is_ok_and(|n: usize| n > 0) => rounds = n.parse().ok(),
+            ("start" | "memory" | "fetch" | "all", _) if what.is_none() => what = Some(word),
+            _ => {
+                eprintln!("bench: do not understand {word:?}\n{USAGE}");
+                return ExitCode::from(2);
+            }
+        }
+    }
+    let Some(what) = what else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("bench: needs root, as the programs it measures do");
+        return ExitCode::FAILURE;
+    }
+    let mut reports: Vec<Report> = Vec::new();
+    if matches!(what.as_str(), "start" | "all") {
+        reports.extend(start::run(rounds.unwrap_or(40)));
+    }
+    if matches!(what.as_str(), "memory" | "all") {
+        reports.push(memory::run(rounds.unwrap_or(3)));
+    }
+    if matches!(what.as_str(), "fetch" | "all") {
+        reports.push(fetch::run(rounds.unwrap_or(3)));
+    }
+    if json {
+        println!("{}", report::json(&reports));
+    } else {
+        println!("{}", report::machine());
+        for report in &reports {
+            println!("\n{report}");
+        }
+    }
+    ExitCode::SUCCESS
+}
