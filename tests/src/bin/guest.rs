@@ -77,7 +77,10 @@ fn run(kind: &str, script: &str, files: &[&str]) -> ExitCode {
         script.to_owned()
     };
     if script.contains("rkt") {
-        guest = guest.rkt();
+        let Some(with_rkt) = guest.rkt() else {
+            return ExitCode::FAILURE;
+        };
+        guest = with_rkt;
     }
     let out = guest.run(&script);
     println!("{out}");

@@ -26,6 +26,7 @@ mod debian;
 mod disk;
 mod mirror;
 mod nspawn;
+mod program;
 mod qemu;
 mod running;
 
@@ -39,7 +40,6 @@ pub use disk::Disk;
 pub use running::{Output, Running};
 
 use crate::cmd::{self, Cmd};
-use crate::host::binary;
 use crate::skip::skipped;
 
 /// Why a guest cannot be had on this machine, though nothing is broken.
@@ -139,16 +139,15 @@ impl Guest {
     }
 
     /// Brings a file with this text.
-    pub fn text(mut self, path: &str, mode: u32, text: &str) -> Self {
-        self.files
-            .push(Input::new(path, mode, Content::Bytes(text.into())));
-        self
+    pub fn text(self, path: &str, mode: u32, text: &str) -> Self {
+        self.bytes(path, mode, text)
     }
 
-    /// Brings rkt and its engine as `/usr/bin/rkt` and `/usr/bin/rkt-stage1`.
-    pub fn rkt(self) -> Self {
-        self.file("/usr/bin/rkt", &binary("rkt"))
-            .file("/usr/bin/rkt-stage1", &binary("rkt-stage1"))
+    /// Brings a file with these bytes.
+    pub fn bytes(mut self, path: &str, mode: u32, bytes: impl Into<Vec<u8>>) -> Self {
+        self.files
+            .push(Input::new(path, mode, Content::Bytes(bytes.into())));
+        self
     }
 
     /// Mounts this disk at `/var/lib/rkt`; what is written there outlives the

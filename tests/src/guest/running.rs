@@ -63,9 +63,21 @@ impl Running {
     /// When the guest ends or its time is up before.
     #[track_caller]
     pub fn wait_for_mark(&mut self, word: &str) {
-        while !self.marks().iter().any(|m| m == word) {
-            if !self.is_running() || Instant::now() > self.until {
-                panic!("the guest did not come to {word:?}; {}", self.transcript());
+        self.wait_for_one_of(&[word]);
+    }
+
+    /// Waits for the first of these marks and gives it; panics as
+    /// [`Running::wait_for_mark`].
+    #[track_caller]
+    pub fn wait_for_one_of(&mut self, words: &[&str]) -> String {
+        loop {
+            let alive = self.is_running();
+            let marks = self.marks();
+            if let Some(mark) = marks.into_iter().find(|m| words.contains(&m.as_str())) {
+                return mark;
+            }
+            if !alive || Instant::now() > self.until {
+                panic!("the guest did not come to {words:?}; {}", self.transcript());
             }
             thread::sleep(Duration::from_millis(2));
         }

@@ -1,0 +1,122 @@
+//! Our own programs in a guest: rkt, and whole test suites.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::{Guest, Output, Unobtainable, obtained};
+use crate::host::binary;
+
+impl Guest {
+    /// Brings rkt and its engine as `/usr/bin/rkt` and `/usr/bin/rkt-stage1`.
+    /// `None`, told as a skipped test, when they need a newer C library than
+    /// the guest has.
+    pub fn rkt(self) -> Option<Self> {
+        self.program("/usr/bin/rkt", &binary("rkt"))?
+            .program("/usr/bin/rkt-stage1", &binary("rkt-stage1"))
+    }
+
+    /// Runs the tests of `tests/tests/NAME.rs` in the guest, except those whose
+    /// names contain one of `skip`, and gives what the test runner said.
+    /// `None` as in [`Guest::rkt`].
+    ///
+    /// # Panics
+    /// When there are no such tests, or one of them fails.
+    #[track_caller]
+    pub fn passes_suite(self, name: &str, skip: &[&str]) -> Option<Output> {
+        let guest = self.rkt()?.program("/in/suite", &suite(name))?;
+        // `alone` are the tests that need a quiet machine for their figures.
+        let skips: String = skip.iter().map(|s| format!(" --skip {s}")).collect();
+        let script = format!(
+            "export RKT_BIN_DIR=/usr/bin RUST_BACKTRACE=0\n\
+             /in/suite --test-threads 2 --skip alone{skips} 2>&1\n"
+        );
+        let out = guest.run(&script).ok();
+        let summary = out
+            .stdout
+            .lines()
+            .find(|l| l.starts_with("test result: ok."));
+        let passed = summary.is_some_and(|l| !l.contains(" 0 passed"));
+        assert!(passed, "{out}");
+        Some(out)
+    }
+
+    fn program(self, path: &str, from: &Path) -> Option<Self> {
+        obtained(self.debian.runs(from))?;
+        Some(self.file(path, from))
+    }
+}
+
+impl super::Debian {
+    /// Its C library: the last number of `GLIBC_2.N`.
+    fn glibc(self) -> u32 {
+        match self {
+            Self::Bookworm => 36,
+            Self::Trixie => 41,
+        }
+    }
+
+    /// Whether a program of the host finds the C library that it needs.
+    fn runs(self, program: &Path) -> Result<(), Unobtainable> {
+        let needs = newest_glibc(&fs::read(program).unwrap());
+        if needs <= self.glibc() {
+            return Ok(());
+        }
+        Err(Unobtainable(format!(
+            "{} was linked on this host with glibc 2.{needs}, {self:?} has 2.{}",
+            program.display(),
+            self.glibc()
+        )))
+    }
+}
+
+/// The greatest N of the symbol versions `GLIBC_2.N` in a program; 0 for a
+/// static one.
+fn newest_glibc(program: &[u8]) -> u32 {
+    const MARK: &[u8] = b"GLIBC_2.";
+    program
+        .windows(MARK.len())
+        .enumerate()
+        .filter(|(_, window)| *window == MARK)
+        .map(|(at, _)| {
+            program[at + MARK.len()..]
+                .iter()
+                .take_while(|b| b.is_ascii_digit())
+                .fold(0, |n, digit| n * 10 + u32::from(digit - b'0'))
+        })
+        .max()
+        .unwrap_or(0)
+}
+
+/// The test program of `tests/tests/NAME.rs`: the newest beside the running
+/// one, as cargo leaves older builds there.
+fn suite(name: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    fs::read_dir(own.parent().unwrap())
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|path| {
+            let file = path.file_name().unwrap_or_default().to_string_lossy();
+            file.strip_prefix(name)
+                .and_then(|rest| rest.strip_prefix('-'))
+                .is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+        })
+        .max_by_key(|path| path.metadata().unwrap().modified().unwrap())
+        .unwrap_or_else(|| {
+            panic!("the tests of {name}.rs are not built: cargo test --no-run -p tests")
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_symbol_version_decides() {
+        assert_eq!(
+            newest_glibc(b"..GLIBC_2.4\0GLIBC_2.34\0GLIBC_2.2.5\0GLIBC_PRIVATE"),
+            34
+        );
+        assert_eq!(newest_glibc(b"static"), 0);
+        assert_eq!(newest_glibc(b"GLIBC_2."), 0);
+    }
+}

@@ -1,0 +1,113 @@
+//! Pulling the plug: what a store holds after a power cut is what it held
+//! before, or what it was about to hold, and nothing between.
+#![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::thread;
+use std::time::Duration;
+
+use tests::guest::{Disk, Guest, Kernel, Output};
+use tests::{Aci, Compression, Rootfs};
+
+/// An image that takes a while to store: 24 MiB that do not compress.
+fn slow_image(name: &str, seed: u64) -> Aci {
+    let mut state = seed;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        // xorshift64: cheap, and different for each image.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state.to_le_bytes()
+    })
+    .take(3 << 20)
+    .flatten()
+    .collect();
+    let rootfs = Rootfs::busybox().file("noise", 0o644, noise);
+    Aci::new(name, &["/bin/sh", "-c"], rootfs)
+}
+
+fn random(below: Duration) -> Duration {
+    let random = RandomState::new().build_hasher().finish();
+    Duration::from_micros(random % u64::try_from(below.as_micros()).unwrap())
+}
+
+/// What every boot finds: all that is listed is whole and runs, gc finds
+/// nothing to complain about and leaves nothing in staging.
+const CHECK: &str = "
+    check() {
+        rkt image list --no-legend --fields=name || return 1
+        for name in $(rkt image list --no-legend --fields=name); do
+            rkt image verify ${name%:*} || { echo damaged: $name; return 1; }
+        done
+        rkt list --no-legend || return 1
+        rkt gc --grace-period=0s --expire-prepared=0s || return 1
+        rkt image gc || return 1
+        find /var/lib/rkt/store/staging -mindepth 2 | sed 's/^/left: /'
+    }
+";
+
+/// Boots on the disk, checks it, then runs `more` until `delay` after its mark
+/// `cut`; the check's output is told when it failed.
+fn boot_and_cut(guest: &Guest, more: &str, delay: Duration) {
+    let script = format!("{CHECK}\nif check >&2; then mark sound; {more}; else mark damaged; fi");
+    let mut running = guest.start(&script);
+    let verdict = running.wait_for_one_of(&["sound", "damaged"]);
+    if verdict == "damaged" {
+        panic!("after a power cut: {}", running.wait());
+    }
+    running.wait_for_mark("cut");
+    thread::sleep(delay);
+    running.cut();
+}
+
+fn boot_and_check(guest: &Guest, more: &str) -> Output {
+    guest.run(&format!("set -e\n{CHECK}\ncheck\n{more}")).ok()
+}
+
+fn guest_with(disk: &Disk, images: &[(&str, &Aci)]) -> Option<Guest> {
+    let dir = tempfile::tempdir().unwrap();
+    let mut guest = Guest::qemu(Kernel::V6_12)?.rkt()?.disk(disk);
+    for (file, aci) in images {
+        let bytes = std::fs::read(aci.write(dir.path(), file, Compression::Plain)).unwrap();
+        guest = guest.bytes(&format!("/in/{file}.aci"), 0o644, bytes);
+    }
+    Some(guest)
+}
+
+/// Three cuts while images are fetched over and over: in the middle of a write,
+/// of a sync, of a rename, wherever the moment falls.
+#[test]
+fn a_power_cut_during_fetch_leaves_the_store_sound() {
+    let disk = Disk::new(512);
+    let kept = Aci::busybox("example.com/kept", &["/bin/echo", "kept"]);
+    let one = slow_image("example.com/one", 1);
+    let two = slow_image("example.com/two", 2);
+    let images = [("kept", &kept), ("one", &one), ("two", &two)];
+    let Some(guest) = guest_with(&disk, &images) else {
+        return;
+    };
+
+    let fetch = "rkt --insecure-options=image fetch";
+    boot_and_check(&guest, &format!("{fetch} /in/kept.aci"));
+    for round in 0..3 {
+        let delay = random(Duration::from_secs(3));
+        println!("round {round}: the power goes {delay:?} after the fetch began");
+        let more = format!(
+            "mark cut; while :; do {fetch} /in/one.aci /in/two.aci; \
+             rkt image rm example.com/one example.com/two; done"
+        );
+        boot_and_cut(&guest, &more, delay);
+        disk.assert_sound();
+    }
+    let out = boot_and_check(
+        &guest,
+        &format!(
+            "{fetch} /in/one.aci /in/two.aci
+             check
+             rkt run --net=none example.com/kept
+             rkt run --net=none example.com/two -- 'wc -c </noise'"
+        ),
+    );
+    assert!(out.stdout.contains("kept\n"), "{out}");
+    assert!(out.stdout.ends_with(&format!("{}\n", 24 << 20)), "{out}");
+}

@@ -1,0 +1,154 @@
+//! rkt where it is at home: systemd as PID 1 and cgroup v2 with all its
+//! controllers, and where the kernel is older than it would like.
+#![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
+
+use std::time::Duration;
+
+use tests::guest::{Debian, Guest, Kernel, Output};
+use tests::{Aci, Compression};
+
+/// The guest with rkt and `/in/sh.aci`, whose exec is `/bin/sh -c`.
+fn with_image(guest: Option<Guest>) -> Option<Guest> {
+    let dir = tempfile::tempdir().unwrap();
+    let aci = Aci::busybox("example.com/sh", &["/bin/sh", "-c"]);
+    let file = aci.write(dir.path(), "sh", Compression::Plain);
+    let bytes = std::fs::read(file).unwrap();
+    Some(guest?.rkt()?.bytes("/in/sh.aci", 0o644, bytes))
+}
+
+/// Fetches, runs a pod that looks around, then leaves nothing.
+const RUN: &str = "
+    set -e
+    rkt --insecure-options=image fetch --full /in/sh.aci >id
+    before=$(find /sys/fs/cgroup -type d | sort)
+    rkt run --net=none example.com/sh -- 'echo hello; cat /proc/1/comm; cat /proc/self/cgroup' >out 2>err
+    echo first=$(head -n 1 out)
+    echo init=$(sed -n 2p out)
+    echo cgroup=$(sed -n 's/^0:://p' out)
+    rkt run --net=none example.com/sh -- 'exit 7' 2>>err || echo status=$?
+    mount | grep -o 'type erofs' | sort -u
+    rkt list --no-legend | wc -l | sed 's/^/pods=/'
+    rkt gc --grace-period=0s
+    echo left=$(rkt list --no-legend | wc -l)
+    after=$(find /sys/fs/cgroup -type d | sort)
+    [ \"$before\" = \"$after\" ] && echo cgroups=clean
+    cat err >&2
+";
+
+fn assert_runs(out: &Output) {
+    assert_eq!(out.status, 0, "{out}");
+    assert_eq!(out.value("first"), "hello", "{out}");
+    assert_eq!(
+        out.value("cgroup"),
+        "/",
+        "the app sees only its own cgroup: {out}"
+    );
+    assert_eq!(out.value("status"), "7", "{out}");
+    assert_eq!(out.value("pods"), "2", "{out}");
+    assert_eq!(out.value("left"), "0", "{out}");
+    assert_eq!(out.value("cgroups"), "clean", "{out}");
+}
+
+#[test]
+fn a_pod_runs_under_systemd_on_linux_6_12() {
+    let Some(guest) = with_image(Guest::qemu(Kernel::V6_12)) else {
+        return;
+    };
+    let out = guest.run(RUN);
+    assert_runs(&out);
+    assert!(
+        out.stdout.contains("type erofs"),
+        "the image is mounted from its files: {out}"
+    );
+    assert_eq!(out.stderr, "", "{out}");
+}
+
+#[test]
+fn a_pod_runs_under_systemd_on_linux_6_18() {
+    let Some(guest) = with_image(Guest::qemu(Kernel::V6_18)) else {
+        return;
+    };
+    let out = guest.run(RUN);
+    assert_runs(&out);
+    assert!(out.stdout.contains("type erofs"), "{out}");
+    assert_eq!(out.stderr, "", "{out}");
+}
+
+/// No EROFS mounts from files there: the image is unpacked, which is said once.
+#[test]
+fn a_pod_runs_from_a_tree_on_linux_6_1_and_that_is_said_once() {
+    let Some(guest) = with_image(Guest::qemu(Kernel::V6_1)) else {
+        return;
+    };
+    let out = guest.run(RUN);
+    assert_runs(&out);
+    assert!(!out.stdout.contains("type erofs"), "{out}");
+    let told = out.stderr.lines().filter(|l| l.contains("EROFS")).count();
+    assert_eq!(told, 1, "{out}");
+}
+
+#[test]
+fn a_pod_runs_in_a_container_of_systemd_252_and_257() {
+    for debian in Debian::ALL {
+        let Some(guest) = with_image(Guest::nspawn(debian)) else {
+            return;
+        };
+        assert_runs(&guest.run(RUN));
+    }
+}
+
+/// The pod's cgroup is where an operator can see it, with every controller, and
+/// the app's own limits hold.
+#[test]
+fn a_pod_has_its_cgroups_on_v2() {
+    let Some(guest) = with_image(Guest::qemu(Kernel::V6_12)) else {
+        return;
+    };
+    let out = guest
+        .run(
+            "rkt --insecure-options=image fetch /in/sh.aci >/dev/null
+             rkt run --net=none --uuid-file-save=uuid example.com/sh --name=app -- 'echo up; sleep 60' >out &
+             until grep -q up out; do sleep 0.05; done
+             app=$(find /sys/fs/cgroup -type d -path \"*$(cat uuid)*\" -name app)
+             echo app=$app
+             echo controllers=$(cat $app/cgroup.controllers)
+             echo 50 >$app/pids.max && echo pids=$(cat $app/pids.max)
+             echo processes=$(wc -l <$app/cgroup.procs)
+             kill %1; wait %1
+             echo left=$(find /sys/fs/cgroup -type d -path \"*$(cat uuid)*\" | wc -l)",
+        )
+        .ok();
+    assert_ne!(out.value("app"), "", "{out}");
+    for wanted in ["cpu", "io", "memory", "pids"] {
+        assert!(
+            out.value("controllers").split(' ').any(|c| c == wanted),
+            "no {wanted}: {out}"
+        );
+    }
+    assert_eq!(out.value("pids"), "50", "{out}");
+    assert_ne!(out.value("processes"), "0", "{out}");
+    assert_eq!(out.value("left"), "0", "{out}");
+}
+
+/// The suites that ran on the host, where cgroups are what the host has.
+fn assert_suite(guest: Option<Guest>, name: &str) {
+    let Some(guest) = guest else { return };
+    guest
+        .deadline(Duration::from_secs(150))
+        .passes_suite(name, &[]);
+}
+
+#[test]
+fn the_suite_isolation_passes_on_cgroup_v2() {
+    assert_suite(Guest::qemu(Kernel::V6_12), "isolation");
+}
+
+#[test]
+fn the_suite_run_passes_under_systemd() {
+    assert_suite(Guest::nspawn(Debian::Bookworm), "run");
+}
+
+#[test]
+fn the_suite_lifecycle_passes_under_systemd() {
+    assert_suite(Guest::nspawn(Debian::Trixie), "lifecycle");
+}
