@@ -1,27 +1,181 @@
 //! What can go wrong between a name and a stored image.
 
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
 use image_store::StoreError;
+use manifests::appc::AcIdentifier;
+use manifests::digest::Digest;
+use manifests::image_id::ImageId;
+use manifests::oci::DocumentError;
 
 use crate::keystore::KeystoreError;
+use crate::openpgp::SignatureError;
 use crate::reference::{Reference, ReferenceError};
+use crate::stream::StreamError;
+use crate::transport::{ArchiveError, RegistryError};
 
 /// Why an image could not be fetched or found.
 ///
-/// The text names the thing and the reason; a deeper cause is the error's
-/// `source`.
+/// The text is the one line for people: thing, reason, remedy. The `source`
+/// says the reason again as a value, for `--debug` and for matching.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum FetchError {
     /// What was typed is no reference.
     #[error(transparent)]
     Reference(#[from] ReferenceError),
-    /// The store could not be read or written.
+    /// The store could not be asked.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The keystore could not be read.
-    #[error(transparent)]
-    Keystore(#[from] KeystoreError),
     /// The pull policy forbids fetching and the store does not have it.
     #[error("image {0} is not in the store, and --pull-policy=never forbids to fetch it")]
     NotStored(Reference),
+    /// The fetch failed; nothing was published.
+    #[error("cannot fetch {reference}: {reason}")]
+    Fetch {
+        /// What should have been fetched.
+        reference: Box<Reference>,
+        /// Why it was not.
+        #[source]
+        reason: Box<Reason>,
+    },
+}
+
+/// Why a fetch failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Reason {
+    /// The store cannot take the image.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The keystore cannot be read.
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    /// A file on the way cannot be read.
+    #[error("cannot read {}: {source}", .path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Something is wrong with a local layout or archive.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// Something is wrong with the registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    /// A manifest, index or configuration is unusable.
+    #[error("{name}: {}", chain(.source))]
+    Document {
+        /// Which one.
+        name: String,
+        /// What is wrong with it.
+        source: DocumentError,
+    },
+    /// A manifest, index or configuration did not arrive whole.
+    #[error(transparent)]
+    Transfer(io::Error),
+    /// A layer did not reach the store.
+    #[error("layer {digest}: {source}")]
+    Layer {
+        /// The layer as the manifest names it.
+        digest: Digest,
+        /// What happened to it.
+        source: Box<Reason>,
+    },
+    /// The bytes on their way were damaged, or not those promised.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// Indexes that lead to each other.
+    #[error("the image's indexes are nested more than {0} deep")]
+    TooDeep(usize),
+    /// More layers than any tool makes.
+    #[error("the image has {0} layers, more than the {max} that are allowed", max = crate::image::MAX_LAYERS)]
+    TooManyLayers(usize),
+    /// The name of the image cannot be written as an appc name.
+    #[error("the image cannot be named: {0}")]
+    Name(manifests::appc::NameError),
+    /// The file named `.aci` is none.
+    #[error("not an ACI: {0}")]
+    NotAci(String),
+    /// An image that this one is built on is missing.
+    #[error("it depends on {0}, which is not in the store; fetch that first")]
+    Dependency(String),
+    /// An image that this one is built on is another than the manifest wants.
+    #[error("it depends on {name} with the ID {wanted}, but the store has {found}")]
+    DependencyId {
+        /// The dependency.
+        name: AcIdentifier,
+        /// The ID that the manifest wants.
+        wanted: String,
+        /// The ID of the stored image of that name.
+        found: ImageId,
+    },
+    /// There is no signature where one is wanted.
+    #[error(
+        "no signature: {} does not exist; name it with --signature=FILE, or fetch the image \
+         unverified with --insecure-options=image",
+        .0.display()
+    )]
+    NoSignature(PathBuf),
+    /// OCI images come without OpenPGP signatures.
+    #[error(
+        "docker and OCI images carry no OpenPGP signature, so nobody vouches for this one; if \
+         you trust its source, fetch it unverified with --insecure-options=image"
+    )]
+    Unsigned,
+    /// The signature does not vouch for the image.
+    #[error(
+        "{source}{}; to skip the verification, use --insecure-options=image",
+        trust_hint(.source, .name)
+    )]
+    Signature {
+        /// The name that stands in the image's manifest, once it is known.
+        name: Option<AcIdentifier>,
+        /// What is wrong with the signature.
+        source: SignatureError,
+    },
+    /// The key is known, but not for images of this name.
+    #[error(
+        "it is signed by {identity} (key {fingerprint}), whom you trust for {} but not for \
+         {name}; trust the key with `rkt trust --prefix {name} KEYFILE` if that is right",
+        .trusted.join(", ")
+    )]
+    NotTrustedFor {
+        /// The name in the image's manifest.
+        name: AcIdentifier,
+        /// The key.
+        fingerprint: String,
+        /// Its first user id.
+        identity: String,
+        /// What it is trusted for.
+        trusted: Vec<String>,
+    },
+    /// A way of fetching that there is no transport for.
+    #[error("{0}")]
+    NoTransport(&'static str),
+}
+
+fn trust_hint(error: &SignatureError, name: &Option<AcIdentifier>) -> String {
+    match (error, name) {
+        (SignatureError::UnknownKey { .. }, Some(name)) => {
+            format!("; if you trust its owner, run `rkt trust --prefix {name} KEYFILE`")
+        }
+        _ => String::new(),
+    }
+}
+
+/// An error and its sources on one line.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        next = source.source();
+    }
+    text
 }

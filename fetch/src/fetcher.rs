@@ -1,19 +1,25 @@
 //! The path of a name: store, transport, trust, store.
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use image_store::{ImageRecord, Store};
 use manifests::insecure::InsecureOptions;
 use manifests::platform::Platform;
+use manifests::trust::Verification;
 
 use crate::credentials::Credentials;
-use crate::error::FetchError;
+use crate::error::{FetchError, Reason};
+use crate::image::{AciInput, Context, Origin, Trust, import_aci, import_oci, import_saved};
 use crate::keystore::Keystore;
 use crate::lookup;
 use crate::progress::Progress;
-use crate::reference::Reference;
+use crate::reference::{ArchiveKind, DockerReference, Reference};
+use crate::stream::Limits;
+use crate::transport::{Access, DockerArchive, Layout, Registry};
 
 /// `--pull-policy`: when the remote is asked.
 ///
@@ -56,6 +62,8 @@ pub struct Settings {
     pub progress: Arc<dyn Progress>,
     /// Which of an image's builds is wanted.
     pub platform: Platform,
+    /// How far compressed layers may expand.
+    pub limits: Limits,
 }
 
 /// What holds for one image.
@@ -109,7 +117,155 @@ impl<'a> Fetcher<'a> {
         lookup::find(self.store, reference, Some(&self.settings.platform))
     }
 
-    fn fetch(&self, _reference: &Reference, _request: &Request) -> Result<ImageRecord, FetchError> {
-        unimplemented!("interface first; the transports follow")
+    fn fetch(&self, reference: &Reference, request: &Request) -> Result<ImageRecord, FetchError> {
+        let context = Context {
+            store: self.store,
+            reference,
+            platform: &self.settings.platform,
+            progress: self.settings.progress.as_ref(),
+            limits: self.settings.limits,
+        };
+        context.progress.image(&reference.to_string());
+        let result = match reference {
+            Reference::Docker(docker) => self.fetch_docker(context, docker),
+            Reference::Archive { kind, path, image } => {
+                self.fetch_archive(context, *kind, path, image.as_deref())
+            }
+            Reference::AciFile(path) => self.fetch_aci(context, path, request),
+            Reference::AciUrl(_) => Err(Reason::NoTransport(
+                "ACIs are not fetched from URLs yet; download it with its .aci.asc and fetch \
+                 the file",
+            )),
+            Reference::App(_) => Err(Reason::NoTransport(
+                "images are not discovered by their appc names yet; fetch it from a file or a \
+                 registry first",
+            )),
+            Reference::Id(_) => Err(Reason::NoTransport(
+                "an image ID says nothing about where to fetch it from",
+            )),
+        };
+        result.map_err(|reason| FetchError::Fetch {
+            reference: Box::new(reference.clone()),
+            reason: Box::new(reason),
+        })
     }
+
+    fn fetch_docker(
+        &self,
+        context: Context<'_>,
+        docker: &DockerReference,
+    ) -> Result<ImageRecord, Reason> {
+        let verification = self.unsigned()?;
+        let access = Access {
+            skip_tls: self.settings.insecure.tls,
+            allow_plain: self.settings.insecure.http,
+            credentials: Arc::clone(&self.settings.credentials),
+        };
+        let registry = Registry::new(docker, &access)?;
+        import_oci(context, &registry, &Origin::of_docker(docker), verification)
+    }
+
+    fn fetch_archive(
+        &self,
+        context: Context<'_>,
+        kind: ArchiveKind,
+        path: &Path,
+        image: Option<&str>,
+    ) -> Result<ImageRecord, Reason> {
+        let verification = self.unsigned()?;
+        let layout = match kind {
+            ArchiveKind::OciLayout => Layout::directory(path, image, context.platform)?,
+            ArchiveKind::OciArchive => Layout::archive(path, image, context.platform)?,
+            ArchiveKind::DockerArchive => {
+                let archive = DockerArchive::open(path)?;
+                let saved = archive.image(image)?;
+                let tags = saved.repo_tags.as_deref().unwrap_or_default();
+                let name = image.or(tags.first().map(String::as_str));
+                let origin = Origin::of_archive(context.reference, name);
+                return import_saved(context, &archive, &saved, &origin, verification);
+            }
+        };
+        let origin = Origin::of_archive(context.reference, image);
+        import_oci(context, &layout, &origin, verification)
+    }
+
+    /// No signature of an OCI image is understood yet, so the only way in is
+    /// the option that asks for none.
+    fn unsigned(&self) -> Result<Verification, Reason> {
+        if !self.settings.insecure.image {
+            return Err(Reason::Unsigned);
+        }
+        Ok(Verification::Nothing {
+            allowed_by: SKIP_SIGNATURES.to_owned(),
+        })
+    }
+
+    fn fetch_aci(
+        &self,
+        context: Context<'_>,
+        path: &Path,
+        request: &Request,
+    ) -> Result<ImageRecord, Reason> {
+        let signature = match self.settings.insecure.image {
+            true => None,
+            false => Some(read_signature(path, request.signature.as_deref())?),
+        };
+        let file_error = |source| Reason::File {
+            path: path.to_owned(),
+            source,
+        };
+        let file = File::open(path).map_err(file_error)?;
+        let metadata = file.metadata().map_err(file_error)?;
+        if !metadata.is_file() {
+            return Err(Reason::NotAci("it is no regular file".to_owned()));
+        }
+        let name = path.file_name().unwrap_or(path.as_os_str());
+        let input = AciInput {
+            body: Box::new(file),
+            size: Some(metadata.len()),
+            name: &name.to_string_lossy(),
+            trust: match &signature {
+                Some(bytes) => Trust::Signature(bytes, &self.settings.keystore),
+                None => Trust::Skipped(SKIP_SIGNATURES),
+            },
+        };
+        import_aci(context, input)
+    }
+}
+
+/// How the record tells why nobody vouched.
+const SKIP_SIGNATURES: &str = "--insecure-options=image";
+
+/// Signature files hold a few hundred bytes for each signer.
+const MAX_SIGNATURE: u64 = 1 << 20;
+
+/// The detached signature of an ACI: the given file, or the one beside it.
+fn read_signature(aci: &Path, given: Option<&Path>) -> Result<Vec<u8>, Reason> {
+    let path = match given {
+        Some(path) => path.to_owned(),
+        None => {
+            let mut beside = aci.as_os_str().to_owned();
+            beside.push(".asc");
+            PathBuf::from(beside)
+        }
+    };
+    let read = || {
+        let mut bytes = Vec::new();
+        File::open(&path)?
+            .take(MAX_SIGNATURE)
+            .read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    read().map_err(|source: io::Error| match source.kind() {
+        // Without the image the missing signature is the lesser news.
+        io::ErrorKind::NotFound if aci.exists() => Reason::NoSignature(path.clone()),
+        io::ErrorKind::NotFound if given.is_none() => Reason::File {
+            path: aci.to_owned(),
+            source,
+        },
+        _ => Reason::File {
+            path: path.clone(),
+            source,
+        },
+    })
 }

@@ -21,14 +21,17 @@
 pub mod credentials;
 mod error;
 mod fetcher;
+mod image;
 pub mod keystore;
 mod lookup;
 pub mod openpgp;
 pub mod progress;
 pub mod reference;
 mod stream;
+mod transport;
 
-pub use error::FetchError;
+pub use error::{FetchError, Reason};
 pub use fetcher::{Fetcher, PullPolicy, Request, Settings};
 pub use lookup::find;
-pub use stream::{BlobError, Compression, Limits};
+pub use stream::{BlobError, Compression, Limits, StreamError};
+pub use transport::{ArchiveError, HttpError, RegistryError};

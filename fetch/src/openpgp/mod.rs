@@ -16,7 +16,7 @@ mod signature;
 
 pub use certificate::{Certificate, CertificateError, KeyFault};
 pub use signature::SignatureError;
-pub(crate) use signature::{Signatures, SignedBytes, Vouched};
+pub(crate) use signature::{Signatures, SignedBytes};
 
 #[cfg(test)]
 mod tests;

@@ -190,21 +190,14 @@ impl fmt::Debug for SignedBytes {
 #[derive(Debug)]
 pub(crate) struct Hashed(Vec<(Signature, Vec<u8>)>);
 
-/// A signature that holds, and by whom.
-#[derive(Debug)]
-pub(crate) struct Vouched<'a, K> {
-    /// The entry of the key list whose key made it.
-    pub(crate) by: &'a K,
-}
-
 impl Hashed {
-    /// Finds a signature that holds at `now` (seconds since 1970) by one of
-    /// the keys. Of the reasons why none does, the most telling is returned.
+    /// The first of the keys that made one of the signatures and may vouch at
+    /// `now` (seconds since 1970). Of the reasons why none does, the most telling is returned.
     pub(crate) fn judge<'a, K: AsRef<Certificate>>(
         &self,
         keys: &'a [K],
         now: u32,
-    ) -> Result<Vouched<'a, K>, SignatureError> {
+    ) -> Result<&'a K, SignatureError> {
         let mut faults = Vec::new();
         for (signature, hash) in &self.0 {
             for key in keys {
@@ -213,7 +206,7 @@ impl Hashed {
                     continue;
                 }
                 match judge_one(signature, hash, certificate, now) {
-                    Ok(()) => return Ok(Vouched { by: key }),
+                    Ok(()) => return Ok(key),
                     Err(fault) => faults.push(fault),
                 }
             }

@@ -126,8 +126,8 @@ fn judge_at(
     for piece in bytes.chunks(7) {
         running.update(piece);
     }
-    let vouched = running.finish().judge(&keys, now)?;
-    Ok(vouched.by.0.fingerprint())
+    let key = running.finish().judge(&keys, now)?;
+    Ok(key.0.fingerprint())
 }
 
 const IMAGE: &[u8] = b"the bytes of an image";
@@ -242,7 +242,7 @@ fn a_signing_subkey_speaks_for_its_primary_key() {
     gpg.run(&["--quick-add-key", &primary, "ed25519", "sign", "never"]);
     let subkey = gpg.fingerprints("ann")[1].clone();
     let key = gpg.export("ann");
-    assert_eq!(key.subkey_fingerprints(), [subkey.clone()]);
+    assert_eq!(key.subkey_fingerprints(), std::slice::from_ref(&subkey));
     let signature = gpg.sign(&["-u", &format!("{subkey}!")], IMAGE);
     assert_eq!(judge(&signature, IMAGE, &[&key]), Ok(primary.clone()));
 

@@ -56,7 +56,7 @@ impl AppName {
     }
 
     /// A name from its parts; the reason if one of them is against the grammar.
-    pub(super) fn new(name: &str, labels: BTreeMap<String, String>) -> Result<Self, String> {
+    pub(crate) fn new(name: &str, labels: BTreeMap<String, String>) -> Result<Self, String> {
         let identifier = |s: &str| s.parse::<AcIdentifier>().map_err(|e| e.to_string());
         let check = |(label, value): (String, String)| {
             if value.is_empty() {

@@ -9,8 +9,7 @@ use manifests::digest::Digest;
 
 use super::ReferenceError;
 
-/// The host that serves Docker Hub's registry API, meant when no host is given.
-pub const DOCKER_HUB: &str = "registry-1.docker.io";
+pub use manifests::oci::HUB_REGISTRY as DOCKER_HUB;
 
 /// Names people write for [`DOCKER_HUB`].
 const HUB_ALIASES: [&str; 2] = ["docker.io", "index.docker.io"];

@@ -47,19 +47,30 @@ impl Default for Limits {
 
 /// Why a stream did not reach its sink whole.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum StreamError {
-    /// The source failed, or its bytes were not those promised.
+#[non_exhaustive]
+pub enum StreamError {
+    /// The source failed, or its bytes were not those promised (a
+    /// [`BlobError`] inside).
     #[error(transparent)]
     Source(io::Error),
+    /// The bytes do not unpack.
     #[error("the {compression} data is damaged: {source}")]
     Decode {
+        /// How they seem to be packed.
         compression: Compression,
+        /// What the decoder says.
         source: io::Error,
     },
+    /// They unpack to too much.
     #[error(
         "{packed} packed bytes expand to more than {unpacked}: refused as a decompression bomb"
     )]
-    Bomb { packed: u64, unpacked: u64 },
+    Bomb {
+        /// Packed bytes so far.
+        packed: u64,
+        /// The limit on what they unpack to.
+        unpacked: u64,
+    },
     /// The sink knows more.
     #[error(transparent)]
     Sink(io::Error),

@@ -1,0 +1,238 @@
+//! ACIs: one tar, and a signature over the file as it was distributed.
+
+use std::io::{self, Read};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use image_store::{ImageDraft, ImageRecord, LayerKind, RecordedLayer, Stack, StagedLayer, Staging};
+use manifests::appc::{AcIdentifier, Dependency, ImageManifest};
+use manifests::digest::Algorithm;
+use manifests::image_id::ImageId;
+use manifests::trust::Verification;
+
+use super::layers::pour;
+use super::{Context, commit};
+use crate::error::Reason;
+use crate::keystore::{Keystore, Scope};
+use crate::lookup;
+use crate::openpgp::{SignatureError, Signatures, SignedBytes};
+use crate::progress::StepKind;
+use crate::reference::{AppName, Reference};
+use crate::stream::{self, Shared};
+use crate::transport::Body;
+
+/// An ACI on its way in.
+pub(crate) struct AciInput<'a> {
+    /// The file as it was distributed.
+    pub(crate) body: Body<'a>,
+    /// Its size, if that is known.
+    pub(crate) size: Option<u64>,
+    /// How progress calls it.
+    pub(crate) name: &'a str,
+    /// The detached signature and who may have made it; or what allows to go
+    /// without.
+    pub(crate) trust: Trust<'a>,
+}
+
+/// What an ACI is checked against.
+pub(crate) enum Trust<'a> {
+    /// A signature file's bytes.
+    Signature(&'a [u8], &'a Keystore),
+    /// Nothing, because of this option.
+    Skipped(&'static str),
+}
+
+/// Brings an ACI into the store.
+pub(crate) fn import_aci(context: Context<'_>, input: AciInput<'_>) -> Result<ImageRecord, Reason> {
+    let unnamed = |source| Reason::Signature { name: None, source };
+    let signed = match &input.trust {
+        Trust::Signature(bytes, _) => Some(
+            Signatures::parse(bytes)
+                .and_then(Signatures::start)
+                .map_err(unnamed)?,
+        ),
+        Trust::Skipped(_) => None,
+    };
+    let mut tap = Tap {
+        inner: input.body,
+        signed,
+    };
+    let staging = context.store.stage()?;
+    let mut step = context
+        .progress
+        .step(StepKind::Layer, input.name, input.size);
+    let writer = staging.layer(Algorithm::Sha512, LayerKind::Aci)?;
+    let layer = pour(&mut tap, writer, None, |source, sink| {
+        stream::run(
+            source,
+            sink,
+            context.limits,
+            &Shared::default(),
+            step.as_mut(),
+        )
+    })?;
+    step.done();
+
+    let bytes = layer
+        .aci_manifest
+        .as_deref()
+        .ok_or_else(|| Reason::NotAci("it has no file \"manifest\"".to_owned()))?;
+    let manifest = ImageManifest::from_slice(bytes)
+        .map_err(|e| Reason::NotAci(format!("its manifest is invalid: {e}")))?;
+    let verification = match (tap.signed, input.trust) {
+        (Some(signed), Trust::Signature(_, keystore)) => {
+            verify(context, signed, keystore, &manifest.name)?
+        }
+        (_, Trust::Skipped(option)) => Verification::Nothing {
+            allowed_by: option.to_owned(),
+        },
+        // `signed` was made of the signature above.
+        (None, Trust::Signature(..)) => return Err(unnamed(empty())),
+    };
+    let id = ImageId::new(layer.object.digest.clone());
+    let verification = keep_better(context, &id, verification)?;
+    let rootfs = Stack {
+        dependencies: dependencies(context, &staging, &manifest.dependencies)?,
+        path_whitelist: manifest.path_whitelist.clone(),
+        layers: vec![layer],
+    };
+    let draft = ImageDraft {
+        id,
+        manifest,
+        oci: None,
+        rootfs,
+        names: vec![context.reference.to_string()],
+        verification,
+    };
+    commit(context, staging, draft)
+}
+
+fn empty() -> SignatureError {
+    SignatureError::Malformed("it is empty".to_owned())
+}
+
+/// Hashes what passes for the signatures.
+struct Tap<'a> {
+    inner: Body<'a>,
+    signed: Option<SignedBytes>,
+}
+
+impl Read for Tap<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.inner.read(buf)?;
+        if let Some(signed) = &mut self.signed {
+            signed.update(&buf[..n]);
+        }
+        Ok(n)
+    }
+}
+
+/// Who vouches for an image of this name.
+fn verify(
+    context: Context<'_>,
+    signed: SignedBytes,
+    keystore: &Keystore,
+    name: &AcIdentifier,
+) -> Result<Verification, Reason> {
+    let hashed = signed.finish();
+    let now = now();
+    let keys = keystore.keys_for(name)?;
+    let source = match hashed.judge(&keys, now) {
+        Ok(key) => {
+            let identities = key.certificate.identities();
+            context.progress.note(&format!(
+                "signature verified: {}",
+                identities
+                    .first()
+                    .map_or("a key without user id", String::as_str)
+            ));
+            return Ok(Verification::OpenPgp {
+                fingerprint: key.certificate.fingerprint(),
+                identities,
+                prefix: key.scope.prefix().to_owned(),
+            });
+        }
+        Err(source) => source,
+    };
+    // A good signature by somebody who is trusted for other names is the
+    // likeliest mistake, and the likeliest attack.
+    if let SignatureError::UnknownKey { .. } = source {
+        let elsewhere = keystore.all()?;
+        if let Ok(key) = hashed.judge(&elsewhere, now) {
+            let fingerprint = key.certificate.fingerprint();
+            let same = elsewhere
+                .iter()
+                .filter(|k| k.certificate.fingerprint() == fingerprint);
+            let identities = key.certificate.identities();
+            return Err(Reason::NotTrustedFor {
+                name: name.clone(),
+                identity: identities.first().cloned().unwrap_or_default(),
+                trusted: same.map(|k| Scope::to_string(&k.scope)).collect(),
+                fingerprint,
+            });
+        }
+    }
+    Err(Reason::Signature {
+        name: Some(name.clone()),
+        source,
+    })
+}
+
+/// Seconds since 1970, as OpenPGP counts them.
+fn now() -> u32 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.map_or(0, |d| u32::try_from(d.as_secs()).unwrap_or(u32::MAX))
+}
+
+/// An image that somebody vouched for stays so when the same bytes are fetched
+/// again without looking at the signature.
+fn keep_better(
+    context: Context<'_>,
+    id: &ImageId,
+    verification: Verification,
+) -> Result<Verification, Reason> {
+    let Verification::Nothing { .. } = verification else {
+        return Ok(verification);
+    };
+    // A record that cannot be read is replaced by this fetch.
+    match context.store.image(id) {
+        Ok(Some(record)) => Ok(record.verification),
+        Ok(None) | Err(_) => Ok(verification),
+    }
+}
+
+/// The root file systems of the images that this one is built on. What is
+/// stored has its own dependencies in its record already.
+fn dependencies(
+    context: Context<'_>,
+    staging: &Staging<'_>,
+    wanted: &[Dependency],
+) -> Result<Vec<Stack<StagedLayer>>, Reason> {
+    let find = |dependency: &Dependency| {
+        let labels = dependency
+            .labels
+            .iter()
+            .map(|l| (l.name.to_string(), l.value.clone()))
+            .collect();
+        let name = dependency.image_name.as_str();
+        let missing = || Reason::Dependency(name.to_owned());
+        let app = AppName::new(name, labels).map_err(|_| missing())?;
+        let reference = Reference::App(app);
+        let record = lookup::find(context.store, &reference, Some(context.platform))
+            .ok()
+            .flatten()
+            .ok_or_else(|| Reason::Dependency(reference.to_string()))?;
+        if let Some(id) = &dependency.image_id
+            && !id.matches(&record.id)
+        {
+            return Err(Reason::DependencyId {
+                name: dependency.image_name.clone(),
+                wanted: id.to_string(),
+                found: record.id,
+            });
+        }
+        record
+            .rootfs
+            .map(&mut |layer: &RecordedLayer| Ok(staging.stored_layer(&layer.digest, layer.kind)?))
+    };
+    wanted.iter().map(find).collect()
+}

@@ -1,0 +1,199 @@
+//! From a source to a committed image.
+//!
+//! ```text
+//!   oci    index ─▶ manifest ─▶ config ┐
+//!   saved  manifest.json ───▶ config ──┼─▶ layers (parallel) ─▶ convert ─▶ commit
+//!   aci    tar + signature ────────────┘
+//! ```
+
+mod aci;
+mod layers;
+mod oci;
+mod saved;
+
+pub(crate) use aci::{AciInput, Trust, import_aci};
+pub(crate) use oci::{import_oci, read_document};
+pub(crate) use saved::import_saved;
+
+use std::io::Write;
+
+use image_store::{ImageRecord, OciObjects, StagedLayer, Staging, Store};
+use manifests::digest::{Algorithm, Digest};
+use manifests::image_id::ImageId;
+use manifests::oci::{Config, to_appc};
+use manifests::platform::Platform;
+use manifests::trust::Verification;
+
+use crate::error::Reason;
+use crate::progress::{Progress, StepKind};
+use crate::reference::{DockerReference, Reference, Version};
+use crate::stream::Limits;
+
+/// Layers of one image. Docker stops at 127; the rest is room.
+pub(crate) const MAX_LAYERS: usize = 1024;
+
+/// What every import needs.
+#[derive(Clone, Copy)]
+pub(crate) struct Context<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) reference: &'a Reference,
+    pub(crate) platform: &'a Platform,
+    pub(crate) progress: &'a dyn Progress,
+    pub(crate) limits: Limits,
+}
+
+/// Where an OCI image says it comes from; the appc name is made of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Origin {
+    registry: Option<String>,
+    repository: String,
+    tag: Option<String>,
+}
+
+impl Origin {
+    /// From a registry reference.
+    pub(crate) fn of_docker(reference: &DockerReference) -> Self {
+        Self {
+            registry: Some(reference.registry().to_owned()),
+            repository: reference.repository().to_owned(),
+            tag: match reference.version() {
+                Version::Tag(tag) => Some(tag.clone()),
+                Version::Digest(_) => None,
+            },
+        }
+    }
+
+    /// From what a layout or archive calls an image: a whole reference, as
+    /// podman and docker write it, or only a tag; then the file's name serves
+    /// as the repository.
+    pub(crate) fn of_archive(reference: &Reference, name: Option<&str>) -> Self {
+        if let Some(name) = name
+            && (name.contains('/')
+                || matches!(reference, Reference::Archive { kind, .. } if kind.scheme() == "docker-archive"))
+            && let Ok(docker) = DockerReference::parse(name)
+        {
+            return Self::of_docker(&docker);
+        }
+        let base = reference.base_name().unwrap_or_default();
+        let usable = base.bytes().any(|b| b.is_ascii_alphanumeric());
+        Self {
+            registry: None,
+            repository: if usable { base } else { "image".to_owned() },
+            tag: name.map(str::to_owned),
+        }
+    }
+}
+
+/// The parts of an OCI image that is ready to be committed.
+struct OciParts<'a> {
+    manifest: &'a [u8],
+    config: &'a [u8],
+    parsed: &'a Config,
+    config_digest: &'a Digest,
+    origin: &'a Origin,
+    layers: Vec<StagedLayer>,
+    verification: Verification,
+}
+
+/// Writes the documents beside the layers and commits.
+fn commit_oci(
+    context: Context<'_>,
+    staging: Staging<'_>,
+    id: ImageId,
+    parts: OciParts<'_>,
+) -> Result<ImageRecord, Reason> {
+    let origin = parts.origin;
+    let converted = to_appc(
+        parts.parsed,
+        &manifests::oci::Source {
+            original_name: &context.reference.to_string(),
+            registry: origin.registry.as_deref(),
+            repository: &origin.repository,
+            tag: origin.tag.as_deref(),
+            manifest_digest: id.digest(),
+            config_digest: parts.config_digest,
+        },
+    )
+    .map_err(Reason::Name)?;
+    for warning in &converted.warnings {
+        context.progress.note(warning);
+    }
+    if context.platform.fits(&parts.parsed.platform).is_none() {
+        context.progress.note(&format!(
+            "the image is built for {}, this machine is {}",
+            parts.parsed.platform, context.platform
+        ));
+    }
+    let manifest = write_object(&staging, Algorithm::Sha256, parts.manifest, id.digest())?;
+    let algorithm = parts.config_digest.algorithm();
+    let config = write_object(&staging, algorithm, parts.config, parts.config_digest)?;
+    let draft = image_store::ImageDraft {
+        id,
+        manifest: converted.manifest,
+        oci: Some(OciObjects { manifest, config }),
+        rootfs: image_store::Stack::flat(parts.layers),
+        names: vec![context.reference.to_string()],
+        verification: parts.verification,
+    };
+    commit(context, staging, draft)
+}
+
+/// Commits and reports.
+fn commit(
+    context: Context<'_>,
+    staging: Staging<'_>,
+    draft: image_store::ImageDraft,
+) -> Result<ImageRecord, Reason> {
+    let step = context
+        .progress
+        .step(StepKind::Commit, &draft.id.short(12), None);
+    let record = staging.commit(draft)?;
+    step.done();
+    Ok(record)
+}
+
+fn write_object(
+    staging: &Staging<'_>,
+    algorithm: Algorithm,
+    bytes: &[u8],
+    digest: &Digest,
+) -> Result<Digest, Reason> {
+    let mut writer = staging.object(algorithm)?;
+    // The reason of a failed write is told by `finish`.
+    let written = writer.write_all(bytes);
+    let object = writer.finish(Some(digest))?;
+    written.map_err(Reason::Transfer)?;
+    Ok(object.digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn archives_are_named_by_what_stands_in_them_or_by_their_file() {
+        let origin = |reference: &str, name: Option<&str>| {
+            let reference = Reference::parse_canonical(reference).unwrap();
+            let o = Origin::of_archive(&reference, name);
+            (o.registry, o.repository, o.tag)
+        };
+        let hub = || Some(crate::reference::DOCKER_HUB.to_owned());
+        let s = str::to_owned;
+        assert_eq!(
+            origin("oci:/x/layout:v1", Some("v1")),
+            (None, s("layout"), Some(s("v1")))
+        );
+        assert_eq!(
+            origin(
+                "oci-archive:/x/a.b.tar",
+                Some("docker.io/library/busybox:1")
+            ),
+            (hub(), s("library/busybox"), Some(s("1")))
+        );
+        assert_eq!(
+            origin("docker-archive:/x/a.tar", Some("busybox:latest")),
+            (hub(), s("library/busybox"), Some(s("latest")))
+        );
+        assert_eq!(origin("oci:/x/.tar", None), (None, s("image"), None));
+    }
+}

@@ -1,0 +1,139 @@
+//! A body that survives its connection.
+
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+use reqwest::StatusCode;
+use reqwest::blocking::Response;
+use reqwest::header::CONTENT_RANGE;
+
+/// Broken connections in a row that brought next to nothing.
+const MAX_FAILURES: u32 = 5;
+/// What is more than next to nothing.
+const PROGRESS: u64 = 64 * 1024;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// A server that sends less than this in [`PATIENCE`] holds us up on purpose
+/// or by accident; another connection may do better.
+const MIN_BYTES: u64 = 16 * 1024;
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The bytes behind a URL. When the connection breaks, or the body ends before
+/// `size` bytes came, the rest is asked for.
+///
+/// `open` asks for the bytes from an offset on.
+pub(crate) struct Resuming<F> {
+    open: F,
+    size: u64,
+    position: u64,
+    current: Option<Response>,
+    failures: u32,
+    /// Where the last attempt began.
+    attempt_from: u64,
+    window: (Instant, u64),
+}
+
+impl<F: FnMut(u64) -> io::Result<Response>> Resuming<F> {
+    pub(crate) fn new(size: u64, first: Response, open: F) -> Self {
+        Self {
+            open,
+            size,
+            position: 0,
+            current: Some(first),
+            failures: 0,
+            attempt_from: 0,
+            window: (Instant::now(), 0),
+        }
+    }
+
+    fn connection(&mut self) -> io::Result<&mut Response> {
+        if self.current.is_none() {
+            let mut response = (self.open)(self.position)?;
+            let skip = start_of(&response, self.position)?;
+            io::copy(&mut (&mut response).take(skip), &mut io::sink())?;
+            self.attempt_from = self.position;
+            self.window = (Instant::now(), self.position);
+            self.current = Some(response);
+        }
+        self.current
+            .as_mut()
+            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    }
+
+    fn attempt(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let n = self.connection()?.read(buf)?;
+        self.position += n as u64;
+        if n == 0 && self.position < self.size {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let (since, from) = self.window;
+        if since.elapsed() > PATIENCE {
+            if self.position - from < MIN_BYTES && self.position < self.size {
+                let slow = "the server sends next to nothing";
+                // What was read just now must not be lost: it is delivered,
+                // and the next attempt starts behind it.
+                self.current = None;
+                self.count_failure(&io::Error::new(io::ErrorKind::TimedOut, slow))?;
+                return Ok(n);
+            }
+            self.window = (Instant::now(), self.position);
+        }
+        Ok(n)
+    }
+
+    /// Fails once there were too many failures.
+    fn count_failure(&mut self, error: &io::Error) -> io::Result<()> {
+        if self.position - self.attempt_from >= PROGRESS {
+            self.failures = 0;
+        }
+        self.failures += 1;
+        if self.failures >= MAX_FAILURES {
+            let (position, size) = (self.position, self.size);
+            return Err(io::Error::new(
+                error.kind(),
+                format!("the connection broke at byte {position} of {size}, repeatedly: {error}"),
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Bytes to skip so that the body continues at `position`.
+fn start_of(response: &Response, position: u64) -> io::Result<u64> {
+    match response.status() {
+        StatusCode::OK => Ok(position), // ranges are optional
+        StatusCode::PARTIAL_CONTENT => {
+            let range = response.headers().get(CONTENT_RANGE);
+            let start = range
+                .and_then(|v| v.to_str().ok())
+                .and_then(|v| v.strip_prefix("bytes "))
+                .and_then(|v| v.split('-').next())
+                .and_then(|v| v.parse::<u64>().ok());
+            match start {
+                Some(start) if start == position => Ok(0),
+                _ => Err(io::Error::other("the server continues at another byte")),
+            }
+        }
+        status => Err(io::Error::other(format!("the server answers {status}"))),
+    }
+}
+
+impl<F: FnMut(u64) -> io::Result<Response>> Read for Resuming<F> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        loop {
+            let error = match self.attempt(buf) {
+                Ok(n) => return Ok(n),
+                Err(error) => error,
+            };
+            self.current = None;
+            if self.position >= self.size {
+                return Err(error); // all there; the end was not clean
+            }
+            self.count_failure(&error)?;
+            std::thread::sleep(FIRST_PAUSE * 2_u32.pow(self.failures - 1));
+        }
+    }
+}

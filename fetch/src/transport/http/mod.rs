@@ -1,0 +1,291 @@
+//! HTTP as fetching needs it: polite, stubborn and careful whom it talks to.
+//!
+//! * Redirects are followed by us, not by the library: credentials go to the
+//!   host they are for and nowhere else, and never from TLS to plain text.
+//! * 429, 5xx and failed connections are tried again, with growing pauses.
+//! * Bodies that break off are continued where they broke ([`body`]).
+
+mod body;
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use reqwest::blocking;
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
+};
+use reqwest::redirect::Policy;
+use reqwest::{StatusCode, Url};
+
+pub(crate) use body::Resuming;
+
+/// How rkt calls itself.
+const USER_AGENT: &str = concat!("rkt/", env!("CARGO_PKG_VERSION"));
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
+/// For the head of an answer, and for each piece of its body.
+const READ_TIMEOUT: Duration = Duration::from_secs(30);
+const MAX_REDIRECTS: usize = 10;
+const MAX_ATTEMPTS: u32 = 5;
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+/// The longest pause that a server may ask for.
+const MAX_PAUSE: Duration = Duration::from_secs(30);
+/// All attempts together.
+const DEADLINE: Duration = Duration::from_secs(150);
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HttpError {
+    /// The library cannot be set up.
+    #[error("cannot set up the HTTP client: {}", innermost(.0))]
+    Setup(reqwest::Error),
+    /// No connection, or it broke.
+    #[error("cannot reach {host}: {}", innermost(.source))]
+    Connect {
+        /// Host and port.
+        host: String,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The server is there, and in trouble.
+    #[error("{host} answers {status}, even after {attempts} attempts; try again later")]
+    Unavailable {
+        /// Host and port.
+        host: String,
+        /// Its last answer.
+        status: StatusCode,
+        /// How often it was asked.
+        attempts: u32,
+    },
+    /// A URL that cannot be used.
+    #[error("{0:?} is no usable URL")]
+    BadUrl(String),
+    /// Plain text where it was not allowed.
+    #[error(
+        "{0} would be asked in plain text; if that is meant, allow it with --insecure-options=http"
+    )]
+    Plain(String),
+    /// A redirect without an end.
+    #[error("{0}: too many redirects")]
+    TooManyRedirects(String),
+    /// A redirect without a target.
+    #[error("{0} redirects to nowhere")]
+    BadRedirect(String),
+}
+
+/// What the library wraps says more than the wrapping.
+fn innermost(error: &reqwest::Error) -> String {
+    let mut error: &dyn Error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+impl HttpError {
+    /// The other side does not speak TLS, or nobody listens; a certificate
+    /// that does not hold is something else.
+    pub(crate) fn may_be_plain_server(&self) -> bool {
+        let Self::Connect { source, .. } = self else {
+            return false;
+        };
+        let mut next: Option<&(dyn Error + 'static)> = source.source();
+        while let Some(error) = next {
+            // An io::Error hides the error it carries from `source`.
+            let carried = error
+                .downcast_ref::<std::io::Error>()
+                .and_then(|e| e.get_ref())
+                .and_then(|e| e.downcast_ref::<rustls::Error>());
+            let tls = carried.or_else(|| error.downcast_ref());
+            if let Some(tls) = tls {
+                return matches!(
+                    tls,
+                    rustls::Error::InvalidMessage(_) | rustls::Error::PeerMisbehaved(_)
+                );
+            }
+            next = error.source();
+        }
+        true
+    }
+}
+
+/// One question.
+#[derive(Debug, Clone)]
+pub(crate) struct Get<'a> {
+    pub(crate) url: Url,
+    pub(crate) accept: Option<&'a str>,
+    /// Sent to the URL's own host only.
+    pub(crate) authorization: Option<HeaderValue>,
+    /// The first byte that is wanted.
+    pub(crate) from: u64,
+}
+
+/// Asks questions of web servers.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    inner: blocking::Client,
+    allow_plain: bool,
+}
+
+/// Which checks the user switched off.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Checks {
+    /// `--insecure-options=tls`
+    pub(crate) skip_tls: bool,
+    /// `--insecure-options=http`
+    pub(crate) allow_plain: bool,
+}
+
+impl Client {
+    pub(crate) fn new(checks: Checks) -> Result<Self, HttpError> {
+        // An error says that somebody in this process was first; fine.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let builder = || {
+            blocking::Client::builder()
+                .user_agent(USER_AGENT)
+                .redirect(Policy::none())
+                .connect_timeout(CONNECT_TIMEOUT)
+                .timeout(READ_TIMEOUT)
+                .tls_danger_accept_invalid_certs(checks.skip_tls)
+        };
+        // A system without CA certificates can still talk to those that need
+        // none; others will fail when they show theirs.
+        let inner = builder()
+            .build()
+            .or_else(|_| builder().tls_certs_only([]).build())
+            .map_err(HttpError::Setup)?;
+        Ok(Self {
+            inner,
+            allow_plain: checks.allow_plain,
+        })
+    }
+
+    /// Whether the URL's host may be spoken to over this scheme.
+    pub(crate) fn permits(&self, url: &Url) -> bool {
+        match url.scheme() {
+            "https" => true,
+            "http" => self.allow_plain || is_loopback(url),
+            _ => false,
+        }
+    }
+
+    /// Asks until there is an answer other than "later", and follows it.
+    pub(crate) fn get(&self, get: &Get<'_>) -> Result<blocking::Response, HttpError> {
+        let start = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let result = self.follow(get);
+            let wait = match &result {
+                Ok(response) => match later(response) {
+                    None => return result,
+                    Some(asked) => asked.unwrap_or(pause),
+                },
+                Err(HttpError::Connect { source, .. }) if is_passing(source) => pause,
+                Err(_) => return result,
+            };
+            let over = attempts >= MAX_ATTEMPTS || start.elapsed() + wait > DEADLINE;
+            if over {
+                return result.and_then(|response| {
+                    Err(HttpError::Unavailable {
+                        host: host(&get.url),
+                        status: response.status(),
+                        attempts,
+                    })
+                });
+            }
+            std::thread::sleep(wait);
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
+    fn follow(&self, get: &Get<'_>) -> Result<blocking::Response, HttpError> {
+        let mut url = get.url.clone();
+        for _ in 0..=MAX_REDIRECTS {
+            // A redirect may not lead from TLS to plain text, but to a
+            // loopback server it may: nobody can listen there.
+            if !self.permits(&url) {
+                return Err(HttpError::Plain(host(&url)));
+            }
+            let response = self.ask(&url, get)?;
+            if !response.status().is_redirection() {
+                return Ok(response);
+            }
+            url = response
+                .headers()
+                .get(LOCATION)
+                .and_then(|l| l.to_str().ok())
+                .and_then(|l| url.join(l).ok())
+                .ok_or_else(|| HttpError::BadRedirect(host(&url)))?;
+        }
+        Err(HttpError::TooManyRedirects(host(&get.url)))
+    }
+
+    fn ask(&self, url: &Url, get: &Get<'_>) -> Result<blocking::Response, HttpError> {
+        let mut headers = HeaderMap::new();
+        if let Some(accept) = get.accept.and_then(|a| HeaderValue::from_str(a).ok()) {
+            headers.insert(ACCEPT, accept);
+        }
+        if let Some(authorization) = &get.authorization
+            && url.origin() == get.url.origin()
+        {
+            headers.insert(AUTHORIZATION, authorization.clone());
+        }
+        if get.from > 0
+            && let Ok(range) = HeaderValue::from_str(&format!("bytes={}-", get.from))
+        {
+            headers.insert(RANGE, range);
+        }
+        self.inner
+            .get(url.clone())
+            .headers(headers)
+            .send()
+            .map_err(|source| HttpError::Connect {
+                host: host(url),
+                source: source.without_url(),
+            })
+    }
+}
+
+/// `None` if the answer is final; else the pause that the server asks for.
+fn later(response: &blocking::Response) -> Option<Option<Duration>> {
+    let status = response.status();
+    if status != StatusCode::TOO_MANY_REQUESTS && !status.is_server_error() {
+        return None;
+    }
+    let seconds = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|v| v.to_str().ok())
+        .and_then(|v| v.parse().ok());
+    Some(seconds.map(|s| Duration::from_secs(s).min(MAX_PAUSE)))
+}
+
+/// A name that does not resolve or a port where nobody listens will not change
+/// in a second; a connection that broke or took too long may.
+fn is_passing(error: &reqwest::Error) -> bool {
+    !error.is_connect() && !error.is_builder()
+}
+
+/// `host` or `host:port`, for messages.
+pub(crate) fn host(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    match url.port() {
+        Some(port) => format!("{host}:{port}"),
+        None => host.to_owned(),
+    }
+}
+
+/// Nobody between us and the server.
+pub(crate) fn is_loopback(url: &Url) -> bool {
+    let Some(host) = url.host_str() else {
+        return false;
+    };
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    host == "localhost"
+        || address
+            .parse::<std::net::IpAddr>()
+            .is_ok_and(|ip| ip.is_loopback())
+}

@@ -1,0 +1,125 @@
+//! Answering a registry's challenge.
+
+use std::io::{self, Read};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use reqwest::blocking::Response;
+use reqwest::header::HeaderValue;
+use reqwest::{StatusCode, Url};
+use serde::Deserialize;
+
+use super::RegistryError;
+use super::challenge::Challenge;
+use crate::credentials::Login;
+use crate::reference::DockerReference;
+use crate::transport::http::{self, Client, Get};
+
+/// A token and what surrounds it.
+const MAX_ANSWER: u64 = 1 << 20;
+
+#[derive(Deserialize)]
+struct TokenAnswer {
+    token: Option<String>,
+    access_token: Option<String>,
+}
+
+/// The `Authorization` header that one of the challenges wants; `None` if all
+/// of them want a login and there is none.
+pub(super) fn answer(
+    client: &Client,
+    reference: &DockerReference,
+    login: Option<Login>,
+    headers: &[&str],
+) -> Result<Option<HeaderValue>, RegistryError> {
+    let challenges: Vec<_> = headers
+        .iter()
+        .flat_map(|h| Challenge::parse_all(h))
+        .collect();
+    if let Some(bearer) = challenges.iter().find(|c| c.scheme == "bearer") {
+        return token(client, reference, login, bearer).map(Some);
+    }
+    if challenges.iter().any(|c| c.scheme == "basic") {
+        return Ok(login.as_ref().and_then(basic));
+    }
+    Err(RegistryError::Challenge {
+        host: reference.registry().to_owned(),
+        challenge: headers.join(", "),
+    })
+}
+
+fn token(
+    client: &Client,
+    reference: &DockerReference,
+    login: Option<Login>,
+    challenge: &Challenge,
+) -> Result<HeaderValue, RegistryError> {
+    let registry = reference.registry().to_owned();
+    let realm = challenge.parameter("realm").unwrap_or_default();
+    let Ok(mut url) = Url::parse(realm) else {
+        let challenge = format!("Bearer realm={realm:?}");
+        return Err(RegistryError::Challenge {
+            host: registry,
+            challenge,
+        });
+    };
+    let default_scope = format!("repository:{}:pull", reference.repository());
+    {
+        let mut query = url.query_pairs_mut();
+        if let Some(service) = challenge.parameter("service") {
+            query.append_pair("service", service);
+        }
+        let scope = challenge.parameter("scope").unwrap_or(&default_scope);
+        query.append_pair("scope", scope);
+    }
+    let host = http::host(&url);
+    let error = |reason: String| RegistryError::Token {
+        host: host.clone(),
+        registry: registry.clone(),
+        reason,
+    };
+    let response = client.get(&Get {
+        url,
+        accept: Some("application/json"),
+        authorization: login.as_ref().and_then(basic),
+        from: 0,
+    })?;
+    match response.status() {
+        StatusCode::OK => {}
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            return Err(error(match login {
+                Some(_) => "it refuses the credentials in auth.d".to_owned(),
+                None => "it wants credentials; put them into auth.d".to_owned(),
+            }));
+        }
+        status => return Err(error(format!("it answers {status}"))),
+    }
+    let answer: TokenAnswer = read(response)
+        .map_err(|e| error(e.to_string()))
+        .and_then(|bytes| serde_json::from_slice(&bytes).map_err(|e| error(e.to_string())))?;
+    let token = answer
+        .token
+        .or(answer.access_token)
+        .filter(|t| !t.is_empty())
+        .ok_or_else(|| error("its answer holds none".to_owned()))?;
+    secret(&format!("Bearer {token}")).ok_or_else(|| error("it is no valid token".to_owned()))
+}
+
+fn read(response: Response) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    response.take(MAX_ANSWER).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// RFC 7617.
+fn basic(login: &Login) -> Option<HeaderValue> {
+    let pair = format!("{}:{}", login.user, login.password);
+    secret(&format!("Basic {}", BASE64.encode(pair)))
+}
+
+/// A header that the library keeps out of its debug prints.
+fn secret(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}

@@ -1,0 +1,408 @@
+//! Registries: OCI distribution, and Docker's API version 2 of which it was
+//! made.
+//!
+//! ```text
+//! GET /v2/NAME/manifests/TAG|DIGEST      401 ─▶ token or basic ─▶ again
+//! GET /v2/NAME/blobs/DIGEST              307 ─▶ elsewhere, without credentials
+//! ```
+//!
+//! Plain HTTP is spoken to loopback hosts and where the user allows it, and
+//! only after the host turned out not to speak TLS.
+//!
+//! Source: OCI distribution specification 1.1; Docker registry token
+//! authentication specification.
+
+mod auth;
+mod challenge;
+
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use manifests::digest::Digest;
+use manifests::oci::{Descriptor, MAX_DOCUMENT_SIZE, media_type};
+use reqwest::blocking::Response;
+use reqwest::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::{StatusCode, Url};
+
+use super::http::{Checks, Client, Get, HttpError, Resuming};
+use super::{Body, OciSource, Root};
+use crate::credentials::Credentials;
+use crate::error::Reason;
+use crate::reference::{DockerReference, Version};
+use crate::stream::digest_of;
+
+/// What is wrong with a registry.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RegistryError {
+    /// There is no answer.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// It has no such image.
+    #[error("{host} has no {what}{}", said(.detail))]
+    NotFound {
+        /// The registry.
+        host: String,
+        /// What it was asked for.
+        what: String,
+        /// What it said.
+        detail: String,
+    },
+    /// It does not let us.
+    #[error(
+        "{host} refuses {what}{}; {}", said(.detail), login_hint(*.logged_in)
+    )]
+    Denied {
+        /// The registry.
+        host: String,
+        /// What it was asked for.
+        what: String,
+        /// What it said.
+        detail: String,
+        /// Whether credentials were sent.
+        logged_in: bool,
+    },
+    /// Another answer than those we know what to do with.
+    #[error("{host} answers {status} for {what}{}", said(.detail))]
+    Status {
+        /// The registry.
+        host: String,
+        /// What it was asked for.
+        what: String,
+        /// Its answer.
+        status: StatusCode,
+        /// What it said.
+        detail: String,
+    },
+    /// It wants to be asked in a way we do not know.
+    #[error("{host} wants an authentication that is not supported: {challenge:?}")]
+    Challenge {
+        /// The registry.
+        host: String,
+        /// Its header.
+        challenge: String,
+    },
+    /// The token server does not play along.
+    #[error("{host} gives no token for {registry}: {reason}")]
+    Token {
+        /// The token server.
+        host: String,
+        /// The registry it is for.
+        registry: String,
+        /// What went wrong.
+        reason: String,
+    },
+    /// A manifest larger than any honest one.
+    #[error("{host} sends a manifest of more than {MAX_DOCUMENT_SIZE} bytes")]
+    TooLarge {
+        /// The registry.
+        host: String,
+    },
+    /// A manifest that is not the one that was asked for.
+    #[error("what {host} sent for {wanted} has the digest {actual}: damaged or forged")]
+    Forged {
+        /// The registry.
+        host: String,
+        /// What was asked for.
+        wanted: Digest,
+        /// What came.
+        actual: Digest,
+    },
+    /// A manifest of the first schema.
+    #[error(
+        "{host} has this image only as a schema 1 manifest, which cannot be verified; push it again with a current tool"
+    )]
+    Schema1 {
+        /// The registry.
+        host: String,
+    },
+    /// The connection broke in the middle.
+    #[error("the transfer from {host} failed: {source}")]
+    Transfer {
+        /// The registry.
+        host: String,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+fn said(detail: &str) -> String {
+    match detail {
+        "" => String::new(),
+        detail => format!(" (it says: {detail})"),
+    }
+}
+
+fn login_hint(logged_in: bool) -> &'static str {
+    match logged_in {
+        true => "check the name and the credentials in auth.d",
+        false => "check the name, or put credentials into auth.d",
+    }
+}
+
+/// Who may be asked, and how.
+#[derive(Clone)]
+pub(crate) struct Access {
+    pub(crate) skip_tls: bool,
+    pub(crate) allow_plain: bool,
+    pub(crate) credentials: Arc<dyn Credentials>,
+}
+
+/// One repository of a registry.
+pub(crate) struct Registry {
+    reference: DockerReference,
+    client: Client,
+    credentials: Arc<dyn Credentials>,
+    /// What the first answer settled, for all the others.
+    settled: Mutex<Settled>,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Settled {
+    plain: bool,
+    authorization: Option<HeaderValue>,
+}
+
+impl Registry {
+    /// Asks nobody yet.
+    pub(crate) fn new(reference: &DockerReference, access: &Access) -> Result<Self, RegistryError> {
+        let client = Client::new(Checks {
+            skip_tls: access.skip_tls,
+            allow_plain: access.allow_plain,
+        })?;
+        Ok(Self {
+            reference: reference.clone(),
+            client,
+            credentials: Arc::clone(&access.credentials),
+            settled: Mutex::default(),
+        })
+    }
+
+    fn host(&self) -> String {
+        self.reference.registry().to_owned()
+    }
+
+    fn settled(&self) -> Settled {
+        self.settled
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn settle(&self, change: impl FnOnce(&mut Settled)) {
+        change(&mut self.settled.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    fn url(&self, plain: bool, kind: &str, name: &str) -> Result<Url, HttpError> {
+        let scheme = if plain { "http" } else { "https" };
+        let (registry, repository) = (self.reference.registry(), self.reference.repository());
+        let text = format!("{scheme}://{registry}/v2/{repository}/{kind}/{name}");
+        Url::parse(&text).map_err(|_| HttpError::BadUrl(text))
+    }
+
+    /// Asks for `/v2/NAME/KIND/WHAT` from byte `from` on, as whoever the
+    /// registry wants to see.
+    fn get(
+        &self,
+        kind: &str,
+        what: &str,
+        accept: Option<&str>,
+        from: u64,
+    ) -> Result<Response, RegistryError> {
+        let mut asked_as = self.settled().authorization;
+        let mut response = self.ask(kind, what, accept, from, asked_as.clone())?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            // Another layer may have renewed the token meanwhile.
+            let current = self.settled().authorization;
+            let authorization = if current == asked_as {
+                self.authorize(&response)?
+            } else {
+                current
+            };
+            if authorization.is_some() {
+                asked_as = authorization;
+                response = self.ask(kind, what, accept, from, asked_as.clone())?;
+            }
+        }
+        match response.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT => Ok(response),
+            _ => Err(self.refusal(response, what, asked_as.is_some())),
+        }
+    }
+
+    fn ask(
+        &self,
+        kind: &str,
+        what: &str,
+        accept: Option<&str>,
+        from: u64,
+        authorization: Option<HeaderValue>,
+    ) -> Result<Response, RegistryError> {
+        let get = |plain| {
+            Ok::<_, HttpError>(Get {
+                url: self.url(plain, kind, what)?,
+                accept,
+                authorization: authorization.clone(),
+                from,
+            })
+        };
+        if self.settled().plain {
+            return Ok(self.client.get(&get(true)?)?);
+        }
+        let error = match self.client.get(&get(false)?) {
+            Ok(response) => return Ok(response),
+            Err(error) => error,
+        };
+        let plain = get(true)?;
+        if !error.may_be_plain_server() || !self.client.permits(&plain.url) {
+            return Err(error.into());
+        }
+        // If this fails as well, nobody listens; either error says so.
+        let response = self.client.get(&plain)?;
+        self.settle(|s| s.plain = true);
+        Ok(response)
+    }
+
+    /// Does what the registry's challenge asks for, and remembers it.
+    fn authorize(&self, response: &Response) -> Result<Option<HeaderValue>, RegistryError> {
+        let headers = response.headers().get_all(WWW_AUTHENTICATE);
+        let challenges: Vec<&str> = headers.iter().filter_map(|h| h.to_str().ok()).collect();
+        let authorization = auth::answer(
+            &self.client,
+            &self.reference,
+            self.credentials.registry(self.reference.registry()),
+            &challenges,
+        )?;
+        self.settle(|s| s.authorization.clone_from(&authorization));
+        Ok(authorization)
+    }
+
+    fn refusal(&self, response: Response, what: &str, logged_in: bool) -> RegistryError {
+        let (host, status) = (self.host(), response.status());
+        let what = match what.contains(':') {
+            true => format!("{} {what}", self.reference.repository()),
+            false => format!("{}:{what}", self.reference.repository()),
+        };
+        let detail = said_by(response);
+        match status {
+            StatusCode::NOT_FOUND => RegistryError::NotFound { host, what, detail },
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RegistryError::Denied {
+                host,
+                what,
+                detail,
+                logged_in,
+            },
+            _ => RegistryError::Status {
+                host,
+                what,
+                status,
+                detail,
+            },
+        }
+    }
+
+    /// A body that continues on another connection when its own breaks.
+    fn body(
+        &self,
+        kind: &'static str,
+        descriptor: &Descriptor,
+        accept: Option<&'static str>,
+    ) -> Result<Body<'_>, Reason> {
+        let what = descriptor.digest.to_string();
+        let first = self.get(kind, &what, accept, 0)?;
+        let open = move |from| {
+            self.get(kind, &what, accept, from)
+                .map_err(io::Error::other)
+        };
+        Ok(Box::new(Resuming::new(descriptor.size, first, open)))
+    }
+}
+
+/// What a registry says about its refusal: the first error's message, short
+/// and without control characters.
+fn said_by(response: Response) -> String {
+    #[derive(serde::Deserialize)]
+    struct Refusal {
+        errors: Vec<Entry>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Entry {
+        #[serde(default)]
+        message: String,
+    }
+    let mut bytes = Vec::new();
+    // Without a readable body there is nothing to add to the status.
+    let _ = io::Read::read_to_end(&mut io::Read::take(response, 16 * 1024), &mut bytes);
+    let refusal = serde_json::from_slice::<Refusal>(&bytes).ok();
+    let message = refusal
+        .and_then(|r| r.errors.into_iter().next())
+        .map(|e| e.message);
+    let clean = message.unwrap_or_default().replace(char::is_control, " ");
+    clean.chars().take(200).collect()
+}
+
+/// Docker's first manifests; with and without a signature around them.
+const SCHEMA_1: &str = "application/vnd.docker.distribution.manifest.v1+";
+
+/// Everything we can read, in one header as all registries understand it.
+fn accept() -> &'static str {
+    const _: () = assert!(media_type::ACCEPT.len() == 4);
+    concat!(
+        "application/vnd.oci.image.index.v1+json, ",
+        "application/vnd.oci.image.manifest.v1+json, ",
+        "application/vnd.docker.distribution.manifest.list.v2+json, ",
+        "application/vnd.docker.distribution.manifest.v2+json"
+    )
+}
+
+impl OciSource for Registry {
+    fn origin(&self) -> String {
+        format!("registry {}", self.reference.registry())
+    }
+
+    fn root(&self) -> Result<Root, Reason> {
+        let version = self.reference.version();
+        let response = self.get("manifests", &version.to_string(), Some(accept()), 0)?;
+        let media_type = response
+            .headers()
+            .get(CONTENT_TYPE)
+            .and_then(|v| v.to_str().ok())
+            .map(str::to_owned);
+        if media_type
+            .as_deref()
+            .is_some_and(|m| m.starts_with(SCHEMA_1))
+        {
+            return Err(RegistryError::Schema1 { host: self.host() }.into());
+        }
+        let mut bytes = Vec::new();
+        let mut body = io::Read::take(response, MAX_DOCUMENT_SIZE + 1);
+        io::Read::read_to_end(&mut body, &mut bytes).map_err(|source| RegistryError::Transfer {
+            host: self.host(),
+            source,
+        })?;
+        if bytes.len() as u64 > MAX_DOCUMENT_SIZE {
+            return Err(RegistryError::TooLarge { host: self.host() }.into());
+        }
+        if let Version::Digest(wanted) = version {
+            let actual = digest_of(wanted.algorithm(), &bytes);
+            if actual != *wanted {
+                let (host, wanted) = (self.host(), wanted.clone());
+                return Err(RegistryError::Forged {
+                    host,
+                    wanted,
+                    actual,
+                }
+                .into());
+            }
+        }
+        Ok(Root { bytes, media_type })
+    }
+
+    fn manifest(&self, descriptor: &Descriptor) -> Result<Body<'_>, Reason> {
+        self.body("manifests", descriptor, Some(accept()))
+    }
+
+    fn blob(&self, descriptor: &Descriptor) -> Result<Body<'_>, Reason> {
+        self.body("blobs", descriptor, None)
+    }
+}
