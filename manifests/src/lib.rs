@@ -7,6 +7,7 @@
 
 pub mod appc;
 pub mod cni;
+pub mod config;
 pub mod digest;
 pub mod engine;
 pub mod image_id;

@@ -1,0 +1,89 @@
+//! rkt's configuration: credentials, paths and the choice of stage1.
+//!
+//! ```text
+//!   files ──▶ Config::add_file ──▶ one layer ──▶ Config::apply ──▶ all layers
+//!                                            (system, then local, then user)
+//! ```
+//!
+//! Within one layer nothing may be said twice; a higher layer replaces what a
+//! lower one said, item by item. Source: rkt's configuration reference.
+//!
+//! Absent on purpose: reading directories, and defaults. Who reads a layer
+//! takes the regular files directly in it that end in `.json`; a value that is
+//! absent here was not configured.
+
+mod auth;
+mod error;
+mod file;
+mod paths;
+mod print;
+mod stage1;
+
+use std::collections::BTreeMap;
+
+pub use auth::{AwsCredentials, Credentials, Password, UserPassword};
+pub use error::{ConfigError, Problem};
+pub use paths::Paths;
+pub use stage1::Stage1;
+
+/// A directory of a layer that holds configuration files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Directory {
+    /// `auth.d`
+    Auth,
+    /// `paths.d`
+    Paths,
+    /// `stage1.d`
+    Stage1,
+}
+
+impl Directory {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Auth, Self::Paths, Self::Stage1];
+
+    /// Its name below the layer's directory.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auth => "auth.d",
+            Self::Paths => "paths.d",
+            Self::Stage1 => "stage1.d",
+        }
+    }
+
+    /// The kinds of files it may hold.
+    fn kinds(self) -> &'static [&'static str] {
+        match self {
+            Self::Auth => &["auth", "dockerAuth"],
+            Self::Paths => &["paths"],
+            Self::Stage1 => &["stage1"],
+        }
+    }
+}
+
+/// What one layer says, or what several say together.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Credentials by domain, a host or host:port exactly as in URLs.
+    pub auth: BTreeMap<String, Credentials>,
+    /// Credentials by registry, a host or host:port.
+    pub docker_auth: BTreeMap<String, UserPassword>,
+    /// Where things are.
+    pub paths: Paths,
+    /// Which stage1 to use.
+    pub stage1: Stage1,
+}
+
+impl Config {
+    /// Lays a higher layer over this. A domain, a registry, a path, the name
+    /// of the stage1 image with its version, and its location are each
+    /// replaced as a whole.
+    pub fn apply(&mut self, layer: Self) {
+        self.auth.extend(layer.auth);
+        self.docker_auth.extend(layer.docker_auth);
+        self.paths.apply(layer.paths);
+        self.stage1.apply(layer.stage1);
+    }
+}
+
+#[cfg(test)]
+mod tests;
