@@ -6,6 +6,11 @@
 //! command looks at directories and locks, does one thing and ends.
 
 pub mod boot;
+pub mod images;
+mod names;
 pub mod pods;
+pub mod prepare;
 pub mod resolved;
 pub mod spec;
+pub mod stage1;
+pub mod start;

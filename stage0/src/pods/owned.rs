@@ -124,6 +124,11 @@ impl OwnedPod {
         self.pods.path(self.place, self.uuid)
     }
 
+    /// Its directory when it will have come to `place`.
+    pub fn path_in(&self, place: Place) -> PathBuf {
+        self.pods.path(place, self.uuid)
+    }
+
     /// Its directory, whatever it is called.
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()

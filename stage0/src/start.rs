@@ -1,0 +1,282 @@
+//! From a pod directory to a running pod: answer every question, write
+//! `engine.json`, and become stage1.
+//!
+//! ```text
+//! PodManifest ──resolve──▶ ResolvedApp ──spec──▶ engine.json
+//!     lock ──▶ rename to run/ ──▶ exec rkt-stage1 run UUID
+//! ```
+//!
+//! Nothing is synced: a pod that runs does not outlive the host's next boot.
+
+use std::convert::Infallible;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use manifests::appc::{EventName, Isolator, RuntimeApp};
+use manifests::engine::{self, Ipc, LOCK_FD_ENV, Network, PIN_FDS_ENV, Rootfs};
+use manifests::insecure::InsecureOptions;
+use manifests::network::{Hosts, Resolver};
+use rustix::io::FdFlags;
+
+use crate::images::{AppRoot, Images, ROOTFS};
+use crate::names;
+use crate::pods::{APPS, OwnedPod, Place, PodError};
+use crate::prepare::users::{self, Wanted};
+use crate::prepare::{Blueprint, PrepareError, environment, is_from_docker, volumes};
+use crate::resolved::{ResolvedApp, ResolvedMount};
+use crate::spec::{self, HostFacts, PodFacts, SpecError};
+use crate::stage1::{Stage1, Stage1Error};
+
+/// What asks an app to stop, unless its image says otherwise.
+const STOP_SIGNAL: i32 = rustix::process::Signal::TERM.as_raw();
+
+/// Seconds from there to SIGKILL.
+const STOP_TIMEOUT: u32 = 10;
+
+/// How a pod is to run.
+#[derive(Debug)]
+pub struct Runtime {
+    /// Host name; `rkt-UUID` if absent.
+    pub hostname: Option<String>,
+    /// Network namespace.
+    pub network: Network,
+    /// IPC namespace.
+    pub ipc: Ipc,
+    /// `/etc/resolv.conf` of the apps.
+    pub resolver: Resolver,
+    /// `/etc/hosts` of the apps.
+    pub hosts: Hosts,
+    /// The one app has the caller's terminal.
+    pub interactive: bool,
+    /// Which protections are off.
+    pub insecure: InsecureOptions,
+}
+
+/// Why a pod could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// `--interactive` with several apps.
+    #[error("interactive option only supports pods with one app")]
+    InteractiveMany,
+    /// Something of the pod could not be resolved or written.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// An app's wishes have no place in an OCI container.
+    #[error(transparent)]
+    Spec(#[from] SpecError),
+    /// The pod's directory.
+    #[error("cannot transition to run")]
+    Transition(#[source] PodError),
+    /// stage1 could not be executed.
+    #[error(transparent)]
+    Stage1(#[from] Stage1Error),
+}
+
+/// Starts the pod: this process becomes its supervisor. `tell` hears what the
+/// user should know.
+///
+/// # Errors
+/// Whatever kept us from becoming stage1. The pod was not moved, or, if that
+/// was the last step, has exited.
+pub fn start(
+    mut pod: OwnedPod,
+    blueprint: &Blueprint,
+    images: &Images<'_>,
+    runtime: &Runtime,
+    stage1: &Stage1,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Infallible, StartError> {
+    let engine = resolve(&pod, blueprint, images, runtime, tell)?;
+    if let Some(reason) = images.fallback() {
+        tell(&format!("disabling overlay support: \"{reason}\""));
+    }
+    let path = pod.path().join(engine::FILE);
+    let text = serde_json::to_vec(&engine)
+        .map_err(|e| PrepareError::io("write", &path)(std::io::Error::from(e)))?;
+    crate::prepare::write(&path, &text)?;
+    pod.move_to(Place::Run).map_err(StartError::Transition)?;
+    let pins = images
+        .pins()
+        .map_err(PrepareError::io("pin the images of", pod.path()))?;
+    become_stage1(pod, pins, stage1)
+}
+
+fn become_stage1(
+    pod: OwnedPod,
+    pins: Vec<OwnedFd>,
+    stage1: &Stage1,
+) -> Result<Infallible, StartError> {
+    let failed = |what| PrepareError::io::<rustix::io::Errno>(what, pod.path());
+    rustix::process::fchdir(pod.dir()).map_err(failed("enter"))?;
+    rustix::io::fcntl_setfd(pod.dir(), FdFlags::empty()).map_err(failed("hand over"))?;
+    let mut numbers = String::new();
+    for pin in &pins {
+        rustix::io::fcntl_setfd(pin, FdFlags::empty()).map_err(failed("hand over"))?;
+        if !numbers.is_empty() {
+            numbers.push(',');
+        }
+        numbers.push_str(&pin.as_raw_fd().to_string());
+    }
+    let uuid = pod.uuid().to_string();
+    let lock = pod.dir().as_raw_fd().to_string();
+    let variables = [
+        (LOCK_FD_ENV, lock.as_str()),
+        (PIN_FDS_ENV, numbers.as_str()),
+    ];
+    Ok(stage1.exec(&["run", &uuid], &variables)?)
+}
+
+/// Everything the engine needs to know, found out.
+fn resolve(
+    pod: &OwnedPod,
+    blueprint: &Blueprint,
+    images: &Images<'_>,
+    runtime: &Runtime,
+    tell: &mut dyn FnMut(&str),
+) -> Result<engine::Pod, StartError> {
+    if runtime.interactive && blueprint.manifest.apps.len() > 1 {
+        return Err(StartError::InteractiveMany);
+    }
+    let hostname = match &runtime.hostname {
+        Some(name) => name.clone(),
+        None => format!("rkt-{}", pod.uuid()),
+    };
+    let (path, final_path) = (pod.path(), pod.path_in(Place::Run));
+    let mut files = names::Files::new(runtime, &hostname, &path, &final_path);
+    let facts = PodFacts {
+        hostname: &hostname,
+        network: &runtime.network,
+        ipc: runtime.ipc,
+        isolators: &blueprint.manifest.isolators,
+        insecure: runtime.insecure,
+        host: host_facts(blueprint),
+    };
+    let apps = blueprint.manifest.apps.iter().zip(&blueprint.images);
+    let apps = apps.map(|(app, record)| {
+        let root = images.root(&path, app.name.as_str(), record)?;
+        let mut resolved = resolve_app(blueprint, app, record, &root, &final_path, runtime)?;
+        resolved
+            .mounts
+            .extend(files.mounts(&root, &resolved.mounts)?);
+        engine_app(resolved, root, &final_path, &facts, tell)
+    });
+    let apps = apps.collect::<Result<_, StartError>>()?;
+    Ok(engine::Pod {
+        uuid: pod.uuid().to_string(),
+        network: runtime.network.clone(),
+        ipc: runtime.ipc,
+        interactive: runtime.interactive,
+        apps,
+        hostname,
+    })
+}
+
+/// `pod` is where the pod will stand when it runs.
+fn resolve_app(
+    blueprint: &Blueprint,
+    runtime_app: &RuntimeApp,
+    record: &image_store::ImageRecord,
+    root: &AppRoot,
+    pod: &Path,
+    runtime: &Runtime,
+) -> Result<ResolvedApp, PrepareError> {
+    let name = runtime_app.name.as_str();
+    let section = runtime_app.app.as_ref().or(record.manifest.app.as_ref());
+    let app = section.ok_or_else(|| PrepareError::NoApp(record.id.short(12)))?;
+    let identity = users::resolve(
+        root.dir(),
+        Wanted {
+            app: name,
+            user: &app.user,
+            group: &app.group,
+            supplementary: &app.supplementary_gids,
+            docker: is_from_docker(record),
+        },
+    )?;
+    let term = runtime.interactive.then(|| std::env::var("TERM").ok());
+    let mounts: Vec<ResolvedMount> = volumes::place(&blueprint.manifest, runtime_app, app)?
+        .iter()
+        .map(|place| place.resolve(pod))
+        .collect::<Result<_, _>>()?;
+    Ok(ResolvedApp {
+        name: name.to_owned(),
+        identity,
+        environment: environment::of_process(&app.environment, name, term.flatten().as_deref()),
+        mounts,
+        read_only_rootfs: runtime_app.read_only_rootfs,
+        terminal: runtime.interactive,
+        app: app.clone(),
+    })
+}
+
+fn engine_app(
+    resolved: ResolvedApp,
+    root: AppRoot,
+    pod: &Path,
+    facts: &PodFacts<'_>,
+    tell: &mut dyn FnMut(&str),
+) -> Result<engine::App, StartError> {
+    let handler = |event| resolved.app.handler(event).map(|h| h.exec.clone());
+    let built = spec::build(&resolved, facts)?;
+    for warning in &built.warnings {
+        tell(&format!("warning: {warning}"));
+    }
+    Ok(engine::App {
+        rootfs: match root {
+            AppRoot::Shared(image) => Rootfs::Overlay {
+                lower: image.path.clone(),
+            },
+            AppRoot::Own(_) => Rootfs::Directory {
+                path: own_root(pod, &resolved.name),
+            },
+        },
+        pre_start: handler(EventName::PreStart),
+        post_stop: handler(EventName::PostStop),
+        stop_signal: STOP_SIGNAL,
+        stop_timeout: STOP_TIMEOUT,
+        spec: built.spec,
+        name: resolved.name,
+    })
+}
+
+/// Looked up only for those isolators that want to know.
+fn host_facts(blueprint: &Blueprint) -> HostFacts {
+    let apps = blueprint.manifest.apps.iter().zip(&blueprint.images);
+    let sections = apps.filter_map(|(app, image)| app.app.as_ref().or(image.manifest.app.as_ref()));
+    let isolators: Vec<&Isolator> = sections
+        .flat_map(|section| &section.isolators)
+        .chain(&blueprint.manifest.isolators)
+        .collect();
+    let any = |wanted: fn(&Isolator) -> bool| isolators.iter().any(|i| wanted(i));
+    HostFacts {
+        selinux: any(|i| matches!(i, Isolator::SeLinuxContext(_)))
+            && Path::new("/sys/fs/selinux/enforce").exists(),
+        apparmor: any(|i| matches!(i, Isolator::AppArmorProfile(_)))
+            && Path::new("/sys/kernel/security/apparmor/profiles").exists(),
+        block_devices: if any(|i| matches!(i, Isolator::BlockBandwidth(_) | Isolator::BlockIops(_)))
+        {
+            block_devices()
+        } else {
+            Vec::new()
+        },
+    }
+}
+
+/// The whole disks that the kernel knows (`/sys/block`), `MAJOR:MINOR` each.
+fn block_devices() -> Vec<(u32, u32)> {
+    let Ok(entries) = std::fs::read_dir("/sys/block") else {
+        return Vec::new();
+    };
+    entries
+        .flatten()
+        .filter_map(|entry| {
+            let text = std::fs::read_to_string(entry.path().join("dev")).ok()?;
+            let (major, minor) = text.trim().split_once(':')?;
+            Some((major.parse().ok()?, minor.parse().ok()?))
+        })
+        .collect()
+}
+
+fn own_root(pod: &Path, app: &str) -> PathBuf {
+    pod.join(APPS).join(app).join(ROOTFS)
+}
