@@ -178,3 +178,58 @@ fn a_power_cut_loses_what_was_not_flushed_and_nothing_else() {
     assert!(out.stdout.starts_with("safe\n"), "{out}");
     assert!(!out.stdout.contains("unflushed"), "{out}");
 }
+
+/// The writes of a recorded disk lead to its end, and on the way there a
+/// flushed file is never without its content.
+#[test]
+fn a_recorded_disk_gives_every_crash_between_its_flushes() {
+    let disk = Disk::recorded(64);
+    let Some(guest) = Guest::qemu(Kernel::V6_12) else {
+        return;
+    };
+    let script = "cd /var/lib/rkt
+        for n in 1 2 3 4 5 6 7 8; do echo content >new; sync new; mv new $n; sync .; done
+        cd /; umount /var/lib/rkt";
+    guest.disk(&disk).run(script).ok();
+
+    let (mut writes, dir) = disk.into_writes();
+    assert!(writes.len() > 20, "{} writes", writes.len());
+    let crashed = dir.path().join("crashed.ext4");
+    let mut seen = Vec::new();
+    for step in 0..=20 {
+        let mut coin = step;
+        writes.crash(writes.len() * step / 20, &crashed, || {
+            coin = coin * 5 + 3;
+            coin % 7 < 4
+        });
+        // It replays the journal, then reads without mounting.
+        Cmd::new("e2fsck").arg("-fp").arg(&crashed).run();
+        Cmd::new("e2fsck").arg("-fn").arg(&crashed).run().ok();
+        let debugfs = |request: &str| {
+            Cmd::new("debugfs")
+                .args(["-R", request])
+                .arg(&crashed)
+                .run()
+        };
+        // /INODE/MODE/UID/GID/NAME/SIZE/
+        let listing = debugfs("ls -p /").stdout;
+        let files: Vec<u32> = listing
+            .lines()
+            .filter_map(|l| l.split('/').nth(5)?.parse().ok())
+            .collect();
+        for n in &files {
+            assert_eq!(
+                debugfs(&format!("cat /{n}")).stdout,
+                "content\n",
+                "file {n} at {step}"
+            );
+        }
+        seen.push(files.len());
+    }
+    assert_eq!((seen[0], seen[20]), (0, 8), "{seen:?}");
+    assert!(seen.is_sorted(), "a flushed file was lost: {seen:?}");
+    assert!(
+        seen.iter().any(|n| (1..8).contains(n)),
+        "no crash between: {seen:?}"
+    );
+}

@@ -2,12 +2,15 @@
 //! before, or what it was about to hold, and nothing between.
 #![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use tests::guest::{Disk, Guest, Kernel, Output};
-use tests::{Aci, Compression, Rootfs};
+use tests::host::binary;
+use tests::{Aci, Cmd, Compression, Rootfs};
 
 /// An image that takes a while to store: 24 MiB that do not compress.
 fn slow_image(name: &str, seed: u64) -> Aci {
@@ -29,6 +32,30 @@ fn slow_image(name: &str, seed: u64) -> Aci {
 fn random(below: Duration) -> Duration {
     let random = RandomState::new().build_hasher().finish();
     Duration::from_micros(random % u64::try_from(below.as_micros()).unwrap())
+}
+
+/// A file system image, mounted while this lives.
+struct LoopMount(PathBuf);
+
+impl LoopMount {
+    fn new(image: &Path, at: &Path) -> Self {
+        Cmd::new("mount")
+            .args(["-o", "loop"])
+            .args([image, at])
+            .run()
+            .ok();
+        Self(at.to_owned())
+    }
+}
+
+impl Drop for LoopMount {
+    fn drop(&mut self) {
+        let unmounted = Cmd::new("umount").arg(&self.0).run();
+        assert!(
+            thread::panicking() || unmounted.code() == Some(0),
+            "{unmounted}"
+        );
+    }
 }
 
 /// What every boot finds: all that is listed is whole and runs, gc finds
@@ -72,6 +99,87 @@ fn guest_with(disk: &Disk, images: &[(&str, &Aci)]) -> Option<Guest> {
         guest = guest.bytes(&format!("/in/{file}.aci"), 0o644, bytes);
     }
     Some(guest)
+}
+
+/// What `rkt fetch` said is stored is stored: the plug is pulled as soon as it
+/// has said so.
+#[test]
+fn an_image_whose_fetch_is_over_survives_a_power_cut() {
+    let disk = Disk::new(256);
+    let image = Aci::busybox("example.com/kept", &["/bin/echo", "kept"]);
+    let Some(guest) = guest_with(&disk, &[("kept", &image)]) else {
+        return;
+    };
+    let fetch = "rkt --insecure-options=image fetch /in/kept.aci";
+    boot_and_cut(
+        &guest,
+        &format!("{fetch} && mark cut; sleep 60"),
+        Duration::ZERO,
+    );
+    let out = boot_and_check(&guest, "rkt run --net=none example.com/kept");
+    assert!(out.stdout.ends_with("kept\n"), "{out}");
+}
+
+/// Crashes at every kind of moment while images come and go, with any of the
+/// writes since the last flush missing. Looked at on the host, as one guest
+/// gives them all.
+#[test]
+fn a_store_is_sound_whatever_of_the_unflushed_is_missing() {
+    const CRASHES: usize = 24;
+    let disk = Disk::recorded(512);
+    let one = slow_image("example.com/one", 1);
+    let two = slow_image("example.com/two", 2);
+    let Some(guest) = guest_with(&disk, &[("one", &one), ("two", &two)]) else {
+        return;
+    };
+    let fetch = "rkt --insecure-options=image fetch";
+    guest
+        .run(&format!(
+            "set -e\n{fetch} /in/one.aci\n{fetch} /in/two.aci\n\
+             rkt image rm example.com/one\nrkt image gc\n{fetch} /in/one.aci"
+        ))
+        .ok();
+
+    let (mut writes, dir) = disk.into_writes();
+    let crashed = dir.path().join("crashed.ext4");
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let mut listed = BTreeSet::new();
+    for crash in 1..=CRASHES {
+        let at = writes.len() * crash / CRASHES;
+        let random = RandomState::new();
+        let mut nth = 0_u32;
+        writes.crash(at, &crashed, || {
+            nth += 1;
+            random.hash_one(nth) % 2 == 0
+        });
+        let mounted = LoopMount::new(&crashed, &data);
+        let rkt = |words: &[&str]| {
+            let out = Cmd::new(binary("rkt"))
+                .arg(format!("--dir={}", data.display()))
+                .args(words)
+                .run();
+            assert_eq!(
+                out.code(),
+                Some(0),
+                "crash {crash} of {CRASHES}, before write {at}: {out}"
+            );
+            out
+        };
+        let names = rkt(&["image", "list", "--no-legend", "--fields=name"]).stdout;
+        for name in names.lines() {
+            rkt(&["image", "verify", name.trim()]);
+        }
+        rkt(&["gc"]);
+        rkt(&["image", "gc"]);
+        drop(mounted);
+        listed.insert(names);
+    }
+    assert!(
+        listed.contains(""),
+        "no crash before the first image: {listed:?}"
+    );
+    assert!(listed.len() >= 3, "too few kinds of moments: {listed:?}");
 }
 
 /// Three cuts while images are fetched over and over: in the middle of a write,

@@ -11,7 +11,7 @@
 //!     └─ qemu: a kernel of its own, under emulation: cgroup v2 with all
 //!              controllers, fs-verity, other kernels, power cuts
 //!          └─ start(script) ─▶ Running ── wait() ─▶ Output
-//!                                └─ cut(): the plug is pulled
+//!                                └─ cut(): the plug is pulled; Disk stays
 //! ```
 //!
 //! The script runs as root in a service of the guest, whose working directory
@@ -29,6 +29,7 @@ mod nspawn;
 mod program;
 mod qemu;
 mod running;
+mod write_log;
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ pub use cache::cache_directory;
 pub use debian::{Debian, Kernel};
 pub use disk::Disk;
 pub use running::{Output, Running};
+pub use write_log::WriteLog;
 
 use crate::cmd::{self, Cmd};
 use crate::skip::skipped;
@@ -54,13 +56,19 @@ pub struct Guest {
     debian: Debian,
     engine: Engine,
     files: Vec<Input>,
-    disk: Option<PathBuf>,
+    disk: Option<Attached>,
     deadline: Duration,
 }
 
 enum Engine {
     Nspawn { root: PathBuf },
     Qemu { root: PathBuf, kernel: PathBuf },
+}
+
+/// A [`Disk`]'s files.
+struct Attached {
+    image: PathBuf,
+    log: Option<PathBuf>,
 }
 
 struct Input {
@@ -157,7 +165,10 @@ impl Guest {
             matches!(self.engine, Engine::Qemu { .. }),
             "only QEMU guests have disks"
         );
-        self.disk = Some(disk.path());
+        self.disk = Some(Attached {
+            image: disk.path(),
+            log: disk.log(),
+        });
         self
     }
 
@@ -186,7 +197,7 @@ impl Guest {
         match &self.engine {
             Engine::Nspawn { root } => nspawn::start(dir, root, self.deadline),
             Engine::Qemu { root, kernel } => {
-                qemu::start(dir, root, kernel, self.disk.as_deref(), self.deadline)
+                qemu::start(dir, root, kernel, self.disk.as_ref(), self.deadline)
             }
         }
     }

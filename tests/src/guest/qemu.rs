@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::Attached;
 use super::running::{BOOT, Results, Running};
 use crate::Cmd;
 
@@ -28,7 +29,7 @@ pub(super) fn start(
     dir: TempDir,
     root: &Path,
     kernel: &Path,
-    disk: Option<&Path>,
+    disk: Option<&Attached>,
     script: Duration,
 ) -> Running {
     let at = |name: &str| dir.path().join(name);
@@ -65,7 +66,7 @@ pub(super) fn start(
     qemu = drive(qemu, "in", &at("in.tar"), read_only);
     qemu = drive(qemu, "out", &at("out.tar"), "cache=unsafe");
     if let Some(disk) = disk {
-        qemu = drive(qemu, "data", disk, "cache=writeback");
+        qemu = data(qemu, disk);
     }
     let process = qemu
         // `snapshot=on` keeps the root's changes there.
@@ -90,6 +91,19 @@ fn drive(qemu: Cmd, serial: &str, file: &Path, options: &str) -> Cmd {
         "-device",
         &format!("virtio-blk-pci,drive={serial},serial={serial}"),
     ])
+}
+
+/// Adds the disk that stays, with its writes noted if they shall be.
+fn data(qemu: Cmd, disk: &Attached) -> Cmd {
+    let file =
+        |role: &str, path: &Path| format!("{role}.driver=file,{role}.filename={}", path.display());
+    let image = file("file", &disk.image);
+    let node = match &disk.log {
+        Some(log) => format!("driver=blklogwrites,{image},{}", file("log", log)),
+        None => format!("driver=raw,{image}"),
+    };
+    qemu.args(["-blockdev", &format!("node-name=data,{node}")])
+        .args(["-device", "virtio-blk-pci,drive=data,serial=data"])
 }
 
 /// QEMU 7.2 claims cmpxchg16b and gets it wrong: Linux 6.12 panics at boot.
