@@ -32,6 +32,7 @@ impl Registry {
             .and_then(|l| l.local_addr())
             .unwrap()
             .port();
+        fs::create_dir_all(dir).unwrap();
         let config = dir.join("config.yml");
         fs::write(
             &config,

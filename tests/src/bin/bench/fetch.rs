@@ -116,7 +116,7 @@ fn once(arena: &Arena, name: &str, reference: &str) -> Result<Duration, String> 
 
 /// Makes the image and pushes it, unless an earlier run did.
 fn publish(reference: &str) {
-    let done = PathBuf::from(CACHE).join("published-v1");
+    let done = PathBuf::from(CACHE).join("published");
     if done.exists() {
         return;
     }
@@ -180,16 +180,14 @@ impl Random {
 
     /// Words of a small vocabulary with bytes of noise between them.
     fn text(&mut self, size: usize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(size + 16);
+        let mut out = Vec::with_capacity(size + 32);
         while out.len() < size {
-            let word = self.next();
-            // One of 4096 eight-byte words, then three bytes that do not repeat.
-            out.extend(
-                (word & 0xfff)
-                    .wrapping_mul(0x9e37_79b9_7f4a_7c15)
-                    .to_le_bytes(),
-            );
-            out.extend(&(word >> 32).to_le_bytes()[..3]);
+            let next = self.next();
+            // One of 512 sixteen-byte words, then four bytes that do not repeat.
+            let word = (next & 0x1ff) + 1;
+            out.extend(word.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
+            out.extend(word.wrapping_mul(0xd1b5_4a32_d192_ed03).to_le_bytes());
+            out.extend(&(next >> 32).to_le_bytes()[..4]);
         }
         out.truncate(size);
         out
