@@ -95,6 +95,14 @@ pub enum Reason {
     /// More layers than any tool makes.
     #[error("the image has {0} layers, more than the {max} that are allowed", max = crate::image::MAX_LAYERS)]
     TooManyLayers(usize),
+    /// Only built for others.
+    #[error("it is built for {built_for}, wanted is an image for {wanted}")]
+    Platform {
+        /// What the image's configuration says.
+        built_for: String,
+        /// What this machine is.
+        wanted: String,
+    },
     /// The name of the image cannot be written as an appc name.
     #[error("the image cannot be named: {0}")]
     Name(manifests::appc::NameError),
@@ -116,8 +124,9 @@ pub enum Reason {
     },
     /// There is no signature where one is wanted.
     #[error(
-        "no signature: {} does not exist; name it with --signature=FILE, or fetch the image \
-         unverified with --insecure-options=image",
+        "it has no signature: {} does not exist; sign it with a key that you trust \
+         (`gpg --armor --detach-sign`, `rkt trust`), name its signature with --signature=FILE, or \
+         fetch it unverified with --insecure-options=image",
         .0.display()
     )]
     NoSignature(PathBuf),
@@ -129,10 +138,12 @@ pub enum Reason {
     Unsigned,
     /// The signature does not vouch for the image.
     #[error(
-        "{source}{}; to skip the verification, use --insecure-options=image",
-        trust_hint(.source, .name)
+        "{}: {source}{}; to skip the verification, use --insecure-options=image",
+        .file.display(), trust_hint(.source, .name)
     )]
     Signature {
+        /// The signature's file.
+        file: PathBuf,
         /// The name that stands in the image's manifest, once it is known.
         name: Option<AcIdentifier>,
         /// What is wrong with the signature.

@@ -225,7 +225,11 @@ impl<'a> Fetcher<'a> {
             size: Some(metadata.len()),
             name: &name.to_string_lossy(),
             trust: match &signature {
-                Some(bytes) => Trust::Signature(bytes, &self.settings.keystore),
+                Some((file, bytes)) => Trust::Signature {
+                    file,
+                    bytes,
+                    keystore: &self.settings.keystore,
+                },
                 None => Trust::Skipped(SKIP_SIGNATURES),
             },
         };
@@ -240,7 +244,7 @@ const SKIP_SIGNATURES: &str = "--insecure-options=image";
 const MAX_SIGNATURE: u64 = 1 << 20;
 
 /// The detached signature of an ACI: the given file, or the one beside it.
-fn read_signature(aci: &Path, given: Option<&Path>) -> Result<Vec<u8>, Reason> {
+fn read_signature(aci: &Path, given: Option<&Path>) -> Result<(PathBuf, Vec<u8>), Reason> {
     let path = match given {
         Some(path) => path.to_owned(),
         None => {
@@ -256,7 +260,7 @@ fn read_signature(aci: &Path, given: Option<&Path>) -> Result<Vec<u8>, Reason> {
             .read_to_end(&mut bytes)?;
         Ok(bytes)
     };
-    read().map_err(|source: io::Error| match source.kind() {
+    let error = |source: io::Error| match source.kind() {
         // Without the image the missing signature is the lesser news.
         io::ErrorKind::NotFound if aci.exists() => Reason::NoSignature(path.clone()),
         io::ErrorKind::NotFound if given.is_none() => Reason::File {
@@ -267,5 +271,7 @@ fn read_signature(aci: &Path, given: Option<&Path>) -> Result<Vec<u8>, Reason> {
             path: path.clone(),
             source,
         },
-    })
+    };
+    let bytes = read().map_err(error)?;
+    Ok((path, bytes))
 }

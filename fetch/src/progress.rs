@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 /// What a step is about.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StepKind {
     /// A layer (or a whole ACI) is transferred, inflated and written.
     Layer,

@@ -7,6 +7,7 @@
 mod cli;
 mod failure;
 mod output;
+mod progress;
 mod verbs;
 
 fn main() -> std::process::ExitCode {

@@ -1,6 +1,7 @@
 //! ACIs: one tar, and a signature over the file as it was distributed.
 
 use std::io::{self, Read};
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use image_store::{ImageDraft, ImageRecord, LayerKind, RecordedLayer, Stack, StagedLayer, Staging};
@@ -35,26 +36,24 @@ pub(crate) struct AciInput<'a> {
 
 /// What an ACI is checked against.
 pub(crate) enum Trust<'a> {
-    /// A signature file's bytes.
-    Signature(&'a [u8], &'a Keystore),
+    /// A signature.
+    Signature {
+        /// The file it stands in, for messages.
+        file: &'a Path,
+        /// What stands in it.
+        bytes: &'a [u8],
+        /// Who may have made it.
+        keystore: &'a Keystore,
+    },
     /// Nothing, because of this option.
     Skipped(&'static str),
 }
 
 /// Brings an ACI into the store.
 pub(crate) fn import_aci(context: Context<'_>, input: AciInput<'_>) -> Result<ImageRecord, Reason> {
-    let unnamed = |source| Reason::Signature { name: None, source };
-    let signed = match &input.trust {
-        Trust::Signature(bytes, _) => Some(
-            Signatures::parse(bytes)
-                .and_then(Signatures::start)
-                .map_err(unnamed)?,
-        ),
-        Trust::Skipped(_) => None,
-    };
     let mut tap = Tap {
         inner: input.body,
-        signed,
+        check: input.trust.start()?,
     };
     let staging = context.store.stage()?;
     let mut step = context
@@ -78,15 +77,15 @@ pub(crate) fn import_aci(context: Context<'_>, input: AciInput<'_>) -> Result<Im
         .ok_or_else(|| Reason::NotAci("it has no file \"manifest\"".to_owned()))?;
     let manifest = ImageManifest::from_slice(bytes)
         .map_err(|e| Reason::NotAci(format!("its manifest is invalid: {e}")))?;
-    let verification = match (tap.signed, input.trust) {
-        (Some(signed), Trust::Signature(_, keystore)) => {
-            verify(context, signed, keystore, &manifest.name)?
-        }
-        (_, Trust::Skipped(option)) => Verification::Nothing {
+    let verification = match tap.check {
+        Check::Signed {
+            bytes,
+            file,
+            keystore,
+        } => verify(context, bytes, file, keystore, &manifest.name)?,
+        Check::Skipped(option) => Verification::Nothing {
             allowed_by: option.to_owned(),
         },
-        // `signed` was made of the signature above.
-        (None, Trust::Signature(..)) => return Err(unnamed(empty())),
     };
     let id = ImageId::new(layer.object.digest.clone());
     let verification = keep_better(context, &id, verification)?;
@@ -106,21 +105,52 @@ pub(crate) fn import_aci(context: Context<'_>, input: AciInput<'_>) -> Result<Im
     commit(context, staging, draft)
 }
 
-fn empty() -> SignatureError {
-    SignatureError::Malformed("it is empty".to_owned())
+/// [`Trust`] while the bytes pass.
+enum Check<'a> {
+    Signed {
+        bytes: SignedBytes,
+        file: &'a Path,
+        keystore: &'a Keystore,
+    },
+    Skipped(&'static str),
+}
+
+impl<'a> Trust<'a> {
+    fn start(self) -> Result<Check<'a>, Reason> {
+        let (file, signatures, keystore) = match self {
+            Self::Signature {
+                file,
+                bytes,
+                keystore,
+            } => (file, bytes, keystore),
+            Self::Skipped(option) => return Ok(Check::Skipped(option)),
+        };
+        let bytes = Signatures::parse(signatures)
+            .and_then(Signatures::start)
+            .map_err(|source| Reason::Signature {
+                file: file.to_owned(),
+                name: None,
+                source,
+            })?;
+        Ok(Check::Signed {
+            bytes,
+            file,
+            keystore,
+        })
+    }
 }
 
 /// Hashes what passes for the signatures.
 struct Tap<'a> {
     inner: Body<'a>,
-    signed: Option<SignedBytes>,
+    check: Check<'a>,
 }
 
 impl Read for Tap<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buf)?;
-        if let Some(signed) = &mut self.signed {
-            signed.update(&buf[..n]);
+        if let Check::Signed { bytes, .. } = &mut self.check {
+            bytes.update(&buf[..n]);
         }
         Ok(n)
     }
@@ -130,6 +160,7 @@ impl Read for Tap<'_> {
 fn verify(
     context: Context<'_>,
     signed: SignedBytes,
+    file: &Path,
     keystore: &Keystore,
     name: &AcIdentifier,
 ) -> Result<Verification, Reason> {
@@ -172,6 +203,7 @@ fn verify(
         }
     }
     Err(Reason::Signature {
+        file: file.to_owned(),
         name: Some(name.clone()),
         source,
     })

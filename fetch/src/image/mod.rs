@@ -84,6 +84,17 @@ impl Origin {
     }
 }
 
+/// Before its layers are asked for.
+fn check_platform(context: Context<'_>, config: &Config) -> Result<(), Reason> {
+    match context.platform.fits(&config.platform) {
+        Some(_) => Ok(()),
+        None => Err(Reason::Platform {
+            built_for: config.platform.to_string(),
+            wanted: context.platform.to_string(),
+        }),
+    }
+}
+
 /// The parts of an OCI image that is ready to be committed.
 struct OciParts<'a> {
     manifest: &'a [u8],
@@ -117,12 +128,6 @@ fn commit_oci(
     .map_err(Reason::Name)?;
     for warning in &converted.warnings {
         context.progress.note(warning);
-    }
-    if context.platform.fits(&parts.parsed.platform).is_none() {
-        context.progress.note(&format!(
-            "the image is built for {}, this machine is {}",
-            parts.parsed.platform, context.platform
-        ));
     }
     let manifest = write_object(&staging, Algorithm::Sha256, parts.manifest, id.digest())?;
     let algorithm = parts.config_digest.algorithm();

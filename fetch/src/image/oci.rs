@@ -9,7 +9,7 @@ use manifests::oci::{Config, Descriptor, Document, DocumentError, MAX_DOCUMENT_S
 use manifests::trust::Verification;
 
 use super::layers::{self, Wanted};
-use super::{Context, MAX_LAYERS, OciParts, Origin, commit_oci};
+use super::{Context, MAX_LAYERS, OciParts, Origin, check_platform, commit_oci};
 use crate::error::Reason;
 use crate::stream::{Verified, digest_of};
 use crate::transport::{Body, OciSource, Root};
@@ -39,6 +39,7 @@ pub(crate) fn import_oci(
     };
     let config = Config::from_slice(&config_bytes).map_err(document)?;
     config.check_layers(&manifest).map_err(document)?;
+    check_platform(context, &config)?;
 
     // From here on no sweep can take away the layers that are there.
     let staging = context.store.stage()?;

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::layers::{self, Wanted};
 use super::oci::stored;
-use super::{Context, MAX_LAYERS, OciParts, Origin, commit_oci};
+use super::{Context, MAX_LAYERS, OciParts, Origin, check_platform, commit_oci};
 use crate::error::Reason;
 use crate::stream::digest_of;
 use crate::transport::{DockerArchive, SavedImage};
@@ -59,6 +59,7 @@ pub(crate) fn import_saved(
     if layers > MAX_LAYERS {
         return Err(Reason::TooManyLayers(layers));
     }
+    check_platform(context, &config)?;
     let staging = context.store.stage()?;
     let wanted = |(file, diff_id): (&'_ String, &Digest)| {
         let (_, size) = archive.file(file)?;
