@@ -405,3 +405,29 @@ fn a_configuration_must_have_a_digest_for_every_layer() {
         Err(DocumentError::Digest { .. })
     ));
 }
+
+#[test]
+fn a_hostile_configuration_costs_no_more_than_its_size() {
+    let many = 20_000;
+    let volumes: serde_json::Map<_, _> = (0..many)
+        .map(|n| {
+            (
+                format!("/{}", "_".repeat(n % 7 + 1) + &n.to_string()),
+                json!({}),
+            )
+        })
+        .collect();
+    let environment: Vec<String> = (0..many).map(|n| format!("E{n}=")).collect();
+    let started = std::time::Instant::now();
+    let (manifest, _) = convert(
+        &config_with(json!({"Volumes": volumes, "Env": environment})),
+        None,
+    );
+    let app = manifest.app.unwrap();
+    assert_eq!(
+        (app.mount_points.len(), app.environment.len()),
+        (many, many)
+    );
+    // Quadratic work would take a minute.
+    assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
+}

@@ -74,7 +74,7 @@ impl App {
 }
 
 /// When an event handler runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EventName {
     /// Before the app, which waits for its end.

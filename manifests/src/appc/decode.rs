@@ -8,7 +8,9 @@
 //! Every type of the schema implements [`Decode`]; nothing else decides
 //! whether a document is valid.
 
+use std::collections::{BTreeMap, HashSet};
 use std::fmt;
+use std::hash::Hash;
 use std::str::FromStr;
 
 use serde_json::{Map, Value};
@@ -228,7 +230,7 @@ impl<'a> Node<'a> {
     }
 
     /// The members of an object that says what it wants, all strings.
-    pub(crate) fn string_map(&self) -> Result<std::collections::BTreeMap<String, String>> {
+    pub(crate) fn string_map(&self) -> Result<BTreeMap<String, String>> {
         let Value::Object(members) = self.value else {
             return Err(self.type_error("an object"));
         };
@@ -288,20 +290,20 @@ impl<'a> Object<'a> {
     }
 
     /// As [`Object::list`], but no two elements may have the same key.
-    pub(crate) fn unique_list<T: Decode, K: PartialEq + fmt::Display>(
+    pub(crate) fn unique_list<T: Decode, K: Eq + Hash + fmt::Display>(
         &self,
         name: &'static str,
         key: impl Fn(&T) -> K,
     ) -> Result<Vec<T>> {
         let decoded = self.optional(name, |list| {
-            let mut seen: Vec<K> = Vec::new();
+            // A set, because the list may come from an enemy and be long.
+            let mut seen: HashSet<K> = HashSet::new();
             list.each(|node| {
                 let element = T::decode(node)?;
                 let key = key(&element);
-                if seen.contains(&key) {
+                if let Some(key) = seen.replace(key) {
                     return Err(node.repeated(key));
                 }
-                seen.push(key);
                 Ok(element)
             })
         })?;

@@ -183,10 +183,12 @@ impl Isolator {
 /// pods alike.
 pub(super) fn decode_list(object: &Object<'_>) -> Result<Vec<Isolator>> {
     let list = object.optional("isolators", |list| {
+        // One of each kind that says something about others, so a handful.
         let mut seen: Vec<Isolator> = Vec::new();
         list.each(|node| {
             let isolator = Isolator::decode(node)?;
-            if isolator.stands_alone() && seen.iter().any(|i| i.name() == isolator.name()) {
+            let same = seen.iter().any(|i| i.name() == isolator.name());
+            if same && isolator.stands_alone() {
                 return Err(node.repeated(isolator.name()));
             }
             if let Some(other) = seen.iter().find(|i| i.excludes(&isolator)) {
@@ -196,7 +198,9 @@ pub(super) fn decode_list(object: &Object<'_>) -> Result<Vec<Isolator>> {
                     other.name()
                 )));
             }
-            seen.push(isolator.clone());
+            if !same && !matches!(isolator, Isolator::Unknown { .. }) {
+                seen.push(isolator.clone());
+            }
             Ok(isolator)
         })
     })?;

@@ -14,7 +14,7 @@ pub const READ_ONLY_PATHS: [&str; 5] = [
 ];
 
 /// Hidden, if they exist.
-pub const HIDDEN_PATHS: [&str; 21] = [
+pub const HIDDEN_PATHS: [&str; 20] = [
     "/proc/acpi",
     "/proc/asound",
     "/proc/config.gz",
@@ -37,7 +37,6 @@ pub const HIDDEN_PATHS: [&str; 21] = [
     "/sys/hypervisor",
     "/sys/module",
     "/sys/power",
-    "/sys/kernel/debug",
 ];
 
 /// A character device that apps may use.

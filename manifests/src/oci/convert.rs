@@ -5,7 +5,7 @@
 //! written, `imageid` is the configuration's digest, port ranges work, the
 //! variant of arm counts, clashing names come out in one order.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use crate::appc::{
     AcIdentifier, AcName, Annotation, App, EnvironmentName, EnvironmentVariable, ImageManifest,
@@ -189,6 +189,7 @@ fn absolute(path: &str) -> Option<String> {
 /// A name given twice keeps its first place and its last value.
 fn environment(entries: &[String], warnings: &mut Vec<String>) -> Vec<EnvironmentVariable> {
     let mut variables: Vec<EnvironmentVariable> = Vec::new();
+    let mut places: HashMap<EnvironmentName, usize> = HashMap::new();
     for entry in entries {
         let Some((name, value)) = entry.split_once('=') else {
             continue;
@@ -201,9 +202,12 @@ fn environment(entries: &[String], warnings: &mut Vec<String>) -> Vec<Environmen
             }
         };
         let value = value.to_owned();
-        match variables.iter_mut().find(|v| v.name == name) {
-            Some(known) => known.value = value,
-            None => variables.push(EnvironmentVariable { name, value }),
+        match places.get(&name) {
+            Some(&place) => variables[place].value = value,
+            None => {
+                places.insert(name.clone(), variables.len());
+                variables.push(EnvironmentVariable { name, value });
+            }
         }
     }
     variables
@@ -212,47 +216,42 @@ fn environment(entries: &[String], warnings: &mut Vec<String>) -> Vec<Environmen
 /// `/var/tmp` becomes `volume-var-tmp`; names that clash are numbered in the
 /// order of their paths.
 fn mount_points(paths: &[String]) -> Vec<MountPoint> {
-    let mut paths: Vec<String> = paths.iter().filter_map(|p| absolute(p)).collect();
-    paths.sort();
-    paths.dedup();
-    let mut points: Vec<MountPoint> = Vec::new();
+    let paths: BTreeSet<String> = paths.iter().filter_map(|p| absolute(p)).collect();
+    let mut points: BTreeMap<AcName, String> = BTreeMap::new();
+    let mut clashes: HashMap<AcName, u32> = HashMap::new();
     for path in paths {
         let base = AcName::sanitize(&format!("volume/{path}"))
             .expect("a name that begins with a word has something left");
-        let taken = |name: &AcName| points.iter().any(|p| p.name == *name);
-        let numbered = |n: u32| {
-            let name = format!("{base}-{n}").parse();
-            name.expect("a number after a name and a dash makes a name")
-        };
         let mut name = base.clone();
-        let mut n = 0;
-        while taken(&name) {
-            n += 1;
-            name = numbered(n);
+        while points.contains_key(&name) {
+            let n = clashes.entry(base.clone()).or_default();
+            *n += 1;
+            let numbered = format!("{base}-{n}").parse();
+            name = numbered.expect("a number after a name and a dash makes a name");
         }
-        points.push(MountPoint {
-            name,
-            path,
-            read_only: false,
-        });
+        points.insert(name, path);
     }
-    points.sort_by(|a, b| a.name.cmp(&b.name));
-    points
+    let point = |(name, path)| MountPoint {
+        name,
+        path,
+        read_only: false,
+    };
+    points.into_iter().map(point).collect()
 }
 
 fn ports(exposed: Vec<String>, warnings: &mut Vec<String>) -> Vec<Port> {
-    let mut ports: Vec<Port> = Vec::new();
+    let mut ports: BTreeMap<AcName, Port> = BTreeMap::new();
     for entry in exposed {
         match port(&entry) {
-            Some(port) if ports.iter().all(|p| p.name != port.name) => ports.push(port),
-            Some(_) => {}
+            Some(port) => {
+                ports.entry(port.name.clone()).or_insert(port);
+            }
             None => warnings.push(format!(
                 "the exposed port {entry:?} is left out: expected PORT[-PORT][/PROTOCOL]"
             )),
         }
     }
-    ports.sort_by(|a, b| a.name.cmp(&b.name));
-    ports
+    ports.into_values().collect()
 }
 
 fn port(entry: &str) -> Option<Port> {

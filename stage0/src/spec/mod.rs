@@ -69,7 +69,8 @@ pub struct Built {
     /// The container.
     pub spec: Spec,
     /// Isolators that have no effect, or another one than was asked for: one
-    /// line each, for the user.
+    /// line each, for the user. Those about the pod's isolators are the same
+    /// for each of its apps.
     pub warnings: Vec<String>,
 }
 
@@ -245,13 +246,11 @@ fn sysctl(pod: &PodFacts<'_>) -> Result<Option<HashMap<String, String>>, SpecErr
 /// The isolators that nothing here follows. The specification wants the user
 /// to know of them.
 fn ineffective(app: &ResolvedApp, pod: &PodFacts<'_>) -> Vec<String> {
-    let no_effect = |i: &Isolator, why: &str| {
-        format!(
-            "app {:?}: isolator {} has no effect: {why}",
-            app.name,
-            i.name()
-        )
+    let of = |whose: &str, i: &Isolator, why: &str| {
+        format!("{whose}: isolator {} has no effect: {why}", i.name())
     };
+    let app_name = format!("app {:?}", app.name);
+    let no_effect = |i: &Isolator, why: &str| of(&app_name, i, why);
     let of_app = app.app.isolators.iter().filter_map(|i| match i {
         Isolator::Unknown { .. } => Some(no_effect(i, "it is not known")),
         Isolator::NetworkBandwidth(_) => Some(no_effect(i, "traffic is not shaped")),
@@ -269,5 +268,14 @@ fn ineffective(app: &ResolvedApp, pod: &PodFacts<'_>) -> Vec<String> {
         }
         _ => None,
     });
-    of_app.collect()
+    let of_pod = pod.isolators.iter().filter_map(|i| match i {
+        Isolator::Sysctl(_) => None,
+        Isolator::SeLinuxContext(_) if pod.host.selinux => None,
+        Isolator::AppArmorProfile(_) if pod.host.apparmor => None,
+        Isolator::SeLinuxContext(_) => Some(of("pod", i, "the host does not use SELinux")),
+        Isolator::AppArmorProfile(_) => Some(of("pod", i, "the host does not use AppArmor")),
+        Isolator::Unknown { .. } => Some(of("pod", i, "it is not known")),
+        _ => Some(of("pod", i, "only an app's is followed")),
+    });
+    of_app.chain(of_pod).collect()
 }

@@ -1,5 +1,6 @@
 //! The mounts of a container: the kernel's file systems, then the user's.
 
+use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
 use manifests::engine::Ipc;
@@ -11,20 +12,18 @@ use crate::resolved::{ResolvedApp, ResolvedMount};
 /// All mounts, in the order in which they are made: what is above comes
 /// before what is below.
 pub(super) fn mounts(app: &ResolvedApp, pod: &PodFacts<'_>) -> Result<Vec<Mount>, SpecError> {
-    let mut volumes = app.mounts.iter().collect::<Vec<_>>();
-    for volume in &volumes {
-        check_target(app, &volume.target)?;
-    }
-    volumes.sort_by_key(|m| m.target.components().count());
-    for pair in 0..volumes.len() {
-        let target = &volumes[pair].target;
-        if volumes[..pair].iter().any(|other| other.target == *target) {
+    let mut targets = HashSet::new();
+    for ResolvedMount { target, .. } in &app.mounts {
+        check_target(app, target)?;
+        if !targets.insert(target) {
             return Err(SpecError::SameTarget {
                 app: app.name.clone(),
                 target: target.clone(),
             });
         }
     }
+    let mut volumes = app.mounts.iter().collect::<Vec<_>>();
+    volumes.sort_by_key(|m| m.target.components().count());
     let mut mounts = kernel_mounts(pod);
     mounts.retain(|mount| !is_replaced(mount.destination(), &app.mounts));
     mounts.extend(volumes.into_iter().map(bind));
