@@ -26,6 +26,7 @@ pub mod guest;
 pub mod host;
 pub mod image;
 pub mod leaks;
+pub mod memory;
 pub mod oci;
 pub mod pty;
 pub mod registry;

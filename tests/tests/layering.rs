@@ -98,7 +98,7 @@ fn arrows_point_down_only() {
             let on = text(&dependency["name"]);
             assert!(
                 !ours.contains(on) || allowed.contains(&on),
-                "{name} must not depend on {on}: DESIGN allows it {allowed:?}"
+                "{name} must not depend on {on}; it may use {allowed:?}"
             );
         }
     }

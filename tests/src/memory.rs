@@ -1,0 +1,50 @@
+//! What watches over a pod, in proportional set size.
+
+use std::fs;
+
+use crate::cmd::eventually;
+use crate::{Aci, Compression, Host};
+
+/// KiB of all engine processes (supervisor and init) of one idle pod that is
+/// started for this and stopped again. The store must be able to take one more
+/// image.
+pub fn of_an_idle_pod(host: &Host) -> f64 {
+    let aci = Aci::busybox("example.com/idle", &["/bin/sleep", "600"]);
+    let file = aci.write(&host.images(), "idle", Compression::Plain);
+    host.fetch(&file.to_string_lossy());
+    let running = host.rkt(["run", "--net=none", "example.com/idle"]).spawn();
+    eventually("the app to run", || {
+        generations(running.pid().as_raw()) == 2
+    });
+    let engine = host.processes();
+    assert_eq!(
+        engine.len(),
+        2,
+        "supervisor and init are wanted: {engine:?}"
+    );
+    let total = engine.iter().map(|(pid, _)| pss(*pid)).sum();
+    running.signal(nix::sys::signal::Signal::SIGTERM);
+    running.wait();
+    total
+}
+
+/// How many generations of processes are below `pid`: init, then the app.
+fn generations(pid: i32) -> u32 {
+    let file = format!("/proc/{pid}/task/{pid}/children");
+    let text = fs::read_to_string(file).unwrap_or_default();
+    text.split_whitespace()
+        .filter_map(|p| p.parse().ok())
+        .map(|p| 1 + generations(p))
+        .max()
+        .unwrap_or(0)
+}
+
+/// Proportional set size of a process in KiB.
+pub fn pss(pid: i32) -> f64 {
+    let file = format!("/proc/{pid}/smaps_rollup");
+    let text = fs::read_to_string(&file).unwrap_or_else(|e| panic!("cannot read {file}: {e}"));
+    text.lines()
+        .find_map(|l| l.strip_prefix("Pss:"))
+        .and_then(|l| l.split_whitespace().next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no Pss in {file}:\n{text}"))
+}
