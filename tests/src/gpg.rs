@@ -144,3 +144,30 @@ impl Drop for Gpg {
             .run();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// gpg itself must agree with what the tests take these keys for.
+    #[test]
+    fn gpg_says_what_the_signatures_are() {
+        let gpg = Gpg::new();
+        let file = gpg.home.path().join("file");
+        std::fs::write(&file, "bytes").unwrap();
+        let verdict = |signature: &Path| {
+            gpg.gpg()
+                .args(["--status-fd=1", "--verify"])
+                .args([signature, file.as_path()])
+                .run()
+                .stdout
+        };
+        let key = gpg.key("Ada <ada@example.com>");
+        assert!(verdict(&gpg.sign(&key, &file)).contains("GOODSIG"));
+        let old = gpg.expired_key("Old <old@example.com>");
+        assert!(verdict(&gpg.sign_in_2020(&old, &file)).contains("EXPKEYSIG"));
+        let signature = gpg.sign(&key, &file);
+        gpg.revoke(&key);
+        assert!(verdict(&signature).contains("REVKEYSIG"));
+    }
+}

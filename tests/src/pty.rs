@@ -128,3 +128,21 @@ impl Drop for Pty {
         let _ = self.child.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_has_a_controlling_terminal() {
+        let mut pty = Pty::spawn(Cmd::new("sh").env("PS1", "ready# "));
+        pty.wait_for("ready# ");
+        pty.type_in("stty size </dev/tty\n");
+        pty.wait_for("24 80");
+        pty.resize(30, 100);
+        pty.type_in("stty size </dev/tty\n");
+        pty.wait_for("30 100");
+        pty.type_in("exit 5\n");
+        assert_eq!(pty.wait(), Some(5), "{}", pty.screen());
+    }
+}

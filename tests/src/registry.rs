@@ -100,3 +100,27 @@ impl Drop for Registry {
         let _ = self.child.wait();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Compression, OciImage, Rootfs};
+
+    #[test]
+    fn an_image_goes_in_and_comes_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let image = OciImage::new(vec![Rootfs::new().file("x", 0o644, "x").tar("")], &["/x"])
+            .compressed(Compression::Zstd)
+            .write(dir.path(), "1");
+        let registry = Registry::start();
+        image.copy_to(&registry.reference("app:1"));
+        assert!(registry.blob(&image.layers[0]).exists());
+        assert!(registry.blob(&image.manifest).exists());
+        let back = dir.path().join("back");
+        crate::oci::skopeo_copy(
+            &registry.reference("app:1"),
+            &format!("dir:{}", back.display()),
+        );
+        assert!(back.join("manifest.json").exists());
+    }
+}
