@@ -73,6 +73,9 @@ pub struct Process {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct AppStatus {
+    /// The number of its process on the host, while it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<i32>,
     /// When its program was started, in nanoseconds since the epoch; absent
     /// when it never was.
     #[serde(skip_serializing_if = "Option::is_none")]

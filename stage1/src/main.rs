@@ -1,3 +1,22 @@
-//! The engine: a pod while it runs.
+//! `rkt-stage1 run UUID`: runs the pod in the working directory.
 
-fn main() {}
+use std::process::ExitCode;
+
+use manifests::engine::EXIT_FAILURE;
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    let words: Vec<_> = arguments.iter().map(|a| a.to_str().unwrap_or("")).collect();
+    let status = match words.as_slice() {
+        ["run", uuid] => stage1::supervisor::run(uuid).unwrap_or_else(|error| {
+            eprintln!("run: {}", error.line());
+            error.exit_status()
+        }),
+        _ => {
+            eprintln!("usage: rkt-stage1 run UUID, in the directory of a pod; rkt does this");
+            EXIT_FAILURE
+        }
+    };
+    // A wait status has eight bits, and so have an app's.
+    ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX))
+}

@@ -13,3 +13,20 @@ pub fn reset_dispositions() {
         }
     }
 }
+
+/// Sends a signal, by its number because libraries do not name real-time
+/// ones, to one process (kill(2)).
+///
+/// # Errors
+/// `ESRCH` when there is no such process, `EINVAL` when there is no such
+/// signal or `pid` is not positive and would mean a group.
+pub fn send(pid: i32, signal: i32) -> std::io::Result<()> {
+    if pid <= 0 {
+        return Err(std::io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    // SAFETY: two integers; no memory of ours is touched.
+    if unsafe { libc::kill(pid, signal) } < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    Ok(())
+}

@@ -1,0 +1,172 @@
+//! The processes of an app, from their birth in the pod's init to the
+//! execution of their program.
+
+use std::convert::Infallible;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::process::{WaitOptions, waitpid};
+use sys::process::{Fork, Namespaces, SingleThread};
+
+use crate::cgroup::Entrance;
+use crate::error::{Error, Result};
+use crate::identity;
+use crate::plan::{App, Process};
+use crate::rootfs::{self, Sources};
+use crate::stdio::Stdio;
+use crate::timings::Timings;
+use crate::wire::{self, End, Report};
+
+/// What every process of the pod shares with its init.
+#[derive(Debug)]
+pub struct Surroundings {
+    /// The pod's end of the wire.
+    pub wire: OwnedFd,
+    /// A procfs of the pod's PID namespace that is mounted nowhere.
+    pub proc: Option<OwnedFd>,
+    /// Where phases are noted.
+    pub timings: Timings,
+}
+
+impl Surroundings {
+    /// Tells the supervisor why an app, or without one the pod, failed.
+    /// When the supervisor is gone, so is everybody who could be told.
+    pub fn report_failure(&self, app: Option<u16>, error: &Error) {
+        let text = error.line();
+        let _gone = wire::send(&self.wire, &Report::Failed { app, text }, &[]);
+    }
+}
+
+/// In the app's first process: builds the root and executes the program. Ends
+/// the process when it cannot.
+pub fn run(
+    index: u16,
+    app: &App,
+    sources: Sources,
+    stdio: &Stdio,
+    entrance: &Entrance<'_>,
+    around: &Surroundings,
+    proof: &SingleThread,
+) -> ! {
+    let failed = match start(index, app, sources, stdio, entrance, around, proof) {
+        Ok(never) => match never {},
+        Err(error) => error.of_app(&app.name),
+    };
+    around.report_failure(Some(index), &failed);
+    sys::process::exit(failed.exit_status())
+}
+
+fn start(
+    index: u16,
+    app: &App,
+    sources: Sources,
+    stdio: &Stdio,
+    entrance: &Entrance<'_>,
+    around: &Surroundings,
+    proof: &SingleThread,
+) -> Result<Infallible> {
+    settle(entrance)?;
+    around.timings.mark("root");
+    let terminal = rootfs::build(app, sources, stdio.terminal)?;
+    around.timings.mark("process");
+    match terminal {
+        Some((master, slave)) => {
+            take_terminal(&slave, app.process.uid).and_then(|()| send_terminal(around, &master))?
+        }
+        None => stdio.take()?,
+    }
+    for (file, value) in &app.sysctls {
+        let path = format!("sys/{}", file.display());
+        identity::write_proc(around.proc.as_ref(), &path, value)
+            .map_err(Error::system("set linux.sysctl", file.display()))?;
+    }
+    if let Some(handler) = &app.pre_start {
+        run_handler(handler, around, proof)?;
+    }
+    let told = || {
+        around.timings.mark("execute");
+        wire::send(&around.wire, &Report::Started { app: index }, &[])
+            .map_err(Error::system("reach", "the supervisor"))
+    };
+    identity::become_process(&app.process, around.proc.as_ref(), told)
+}
+
+/// Joins the app's cgroups, makes them the top of what the process sees of
+/// the hierarchies, and leaves the caller's session and its terminal.
+fn settle(entrance: &Entrance<'_>) -> Result<()> {
+    entrance.join_legacy()?;
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
+        .map_err(Error::system("make", "a cgroup namespace"))?;
+    rustix::process::setsid().map_err(Error::system("make", "a session"))?;
+    Ok(())
+}
+
+fn take_terminal(slave: &OwnedFd, uid: u32) -> Result<()> {
+    let failed = || Error::attempt("take", "the terminal");
+    let owner = Some(rustix::process::Uid::from_raw(uid));
+    rustix::fs::fchown(slave, owner, None).map_err(|e| failed().because(e))?;
+    rustix::process::ioctl_tiocsctty(slave).map_err(|e| failed().because(e))?;
+    rustix::stdio::dup2_stdin(slave).map_err(|e| failed().because(e))?;
+    rustix::stdio::dup2_stdout(slave).map_err(|e| failed().because(e))?;
+    rustix::stdio::dup2_stderr(slave).map_err(|e| failed().because(e))
+}
+
+fn send_terminal(around: &Surroundings, master: &OwnedFd) -> Result<()> {
+    wire::send(&around.wire, &Report::Terminal, &[master.as_fd()])
+        .map_err(Error::system("reach", "the supervisor"))
+}
+
+/// Runs the pre-start handler to its end, as a child of the app's process.
+fn run_handler(handler: &Process, around: &Surroundings, proof: &SingleThread) -> Result<()> {
+    let failed = || Error::attempt("run", "the pre-start handler");
+    let pid = match sys::process::fork(proof, Namespaces::empty(), None)
+        .map_err(|e| failed().because(e))?
+    {
+        Fork::Child => handle(handler, around),
+        Fork::Parent(pid, _) => pid,
+    };
+    let pid = rustix::process::Pid::from_raw(pid);
+    let status = waitpid(pid, WaitOptions::empty()).map_err(|e| failed().because(e))?;
+    let outcome = match status.map(|(_, status)| End::of(status)) {
+        None | Some(End::Code(0)) => return Ok(()),
+        Some(End::Code(code)) => format!("exited with status {code}"),
+        Some(End::Signal(signal)) => format!("was killed by signal {signal}"),
+    };
+    Err(Error::Handler {
+        handler: "pre-start",
+        outcome,
+    })
+}
+
+fn handle(handler: &Process, around: &Surroundings) -> ! {
+    let failed = match identity::become_process(handler, around.proc.as_ref(), || Ok(())) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    around.report_failure(None, &failed);
+    sys::process::exit(failed.exit_status())
+}
+
+/// In a new process of the init: enters the mount namespace that the app had
+/// and executes its post-stop handler. Ends the process when it cannot.
+pub fn run_post_stop(
+    name: &str,
+    handler: &Process,
+    mounts: &OwnedFd,
+    stdio: &Stdio,
+    entrance: &Entrance<'_>,
+    around: &Surroundings,
+) -> ! {
+    let enter = || -> Result<Infallible> {
+        nix::sched::setns(mounts, nix::sched::CloneFlags::CLONE_NEWNS)
+            .map_err(Error::system("enter", "the app's mounts"))?;
+        settle(entrance)?;
+        stdio.take()?;
+        identity::become_process(handler, around.proc.as_ref(), || Ok(()))
+    };
+    let failed = match enter() {
+        Ok(never) => match never {},
+        Err(error) => error.of_app(name),
+    };
+    around.report_failure(None, &failed);
+    sys::process::exit(failed.exit_status())
+}

@@ -1,0 +1,592 @@
+//! The pod's cgroups, whichever version the host has.
+//!
+//!     HIERARCHY/rkt/UUID/APP
+//!
+//! A host has one unified hierarchy (v2), several legacy ones (v1), or both
+//! (hybrid), where a controller is in one of them only. [`Plan::new`] finds
+//! the hierarchies that the pod needs and turns its limits into file writes;
+//! after that nothing here knows of versions, except that a process joins a
+//! v2 cgroup by being born in it and a v1 cgroup by writing itself into it.
+//!
+//! The supervisor and the pod's init stay in the caller's cgroup: on v2 a
+//! cgroup with limited children must hold no process itself, and what is to
+//! be limited is the apps.
+//!
+//! Invariant: whatever is created was recorded before, see [`Plan::record`].
+
+mod devices;
+mod v1;
+mod v2;
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use oci_spec::runtime::LinuxResources;
+use rustix::fs::{CWD, Mode, OFlags};
+use sys::device_filter::Instruction;
+
+use crate::error::{Error, Result};
+
+/// Where the hierarchies are mounted (systemd's file hierarchy, and everyone's).
+const MOUNT: &str = "/sys/fs/cgroup";
+
+/// The cgroup that holds all pods.
+const PARENT: &str = "rkt";
+
+/// How long killed processes may take to leave.
+const LAST_BREATH: Duration = Duration::from_secs(5);
+
+/// Controllers that are used when they are there, though nobody asked: what
+/// a pod uses can be told, and its processes be found.
+const ALWAYS: [&str; 2] = ["memory", "pids"];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    V1,
+    V2,
+}
+
+/// One mounted hierarchy and what the pod needs of it.
+#[derive(Debug)]
+struct Hierarchy {
+    root: PathBuf,
+    version: Version,
+    controllers: Vec<&'static str>,
+}
+
+/// One value to write into one file. Controllers go by their names on v1.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Setting {
+    controller: &'static str,
+    file: String,
+    value: String,
+}
+
+impl Setting {
+    fn new(controller: &'static str, file: impl Into<String>, value: impl ToString) -> Self {
+        Self {
+            controller,
+            file: file.into(),
+            value: value.to_string(),
+        }
+    }
+}
+
+/// What an app asks of its cgroup.
+#[derive(Debug)]
+struct AppPlan {
+    name: String,
+    settings: Vec<Setting>,
+    /// v2 only: v1 has settings for it.
+    device_filter: Option<Vec<Instruction>>,
+}
+
+/// The cgroups of a pod, before they exist.
+#[derive(Debug)]
+pub struct Plan {
+    uuid: String,
+    hierarchies: Vec<Hierarchy>,
+    apps: Vec<AppPlan>,
+    /// Somebody asked for a limit, so doing without is not allowed.
+    required: bool,
+}
+
+impl Plan {
+    /// Finds the hierarchies and translates the limits of the apps, each a
+    /// name and its resources.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a limit that this host's kernel does not offer.
+    pub fn new<'a>(
+        uuid: &str,
+        apps: impl Iterator<Item = (&'a str, &'a LinuxResources)>,
+    ) -> Result<Self> {
+        let host = Host::look()?;
+        let mut plan = Self {
+            uuid: uuid.to_owned(),
+            hierarchies: Vec::new(),
+            apps: Vec::new(),
+            required: false,
+        };
+        for controller in ALWAYS {
+            if let Some((root, version)) = host.find(controller) {
+                plan.need(root, version, controller);
+            }
+        }
+        for (name, resources) in apps {
+            let app = plan
+                .app(&host, name, resources)
+                .map_err(|e| e.of_app(name))?;
+            plan.apps.push(app);
+        }
+        Ok(plan)
+    }
+
+    fn app(&mut self, host: &Host, name: &str, resources: &LinuxResources) -> Result<AppPlan> {
+        let mut settings = Vec::new();
+        for (controller, translate) in v1::TRANSLATIONS.iter().zip(v2::TRANSLATIONS) {
+            let (controller, v1) = *controller;
+            let asked = v1(resources)?;
+            if asked.is_empty() {
+                continue;
+            }
+            match host.find(controller) {
+                Some((root, Version::V1)) => {
+                    settings.extend(asked);
+                    self.need(root, Version::V1, controller);
+                }
+                Some((root, Version::V2)) => {
+                    settings.extend(translate(resources)?);
+                    self.need(root, Version::V2, controller);
+                }
+                None => {
+                    return Err(Error::Refused {
+                        field: "linux.resources",
+                        value: controller.to_owned(),
+                        reason: "a limit is asked for and this host has no such cgroup controller",
+                    });
+                }
+            }
+            self.required = true;
+        }
+        settings.extend(self.unified(host, resources)?);
+        let rules = resources.devices().as_deref().unwrap_or_default();
+        let mut device_filter = None;
+        if !rules.is_empty() {
+            self.required = true;
+            if let Some((root, Version::V1)) = host.find("devices") {
+                settings.extend(devices::v1(rules)?);
+                self.need(root, Version::V1, "devices");
+            } else if let Some(root) = host.unified.clone() {
+                device_filter = Some(devices::v2(rules)?);
+                self.need(root, Version::V2, "devices");
+            } else {
+                return Err(Error::Refused {
+                    field: "linux.resources",
+                    value: "devices".to_owned(),
+                    reason: "this host has no cgroups, so device access cannot be limited",
+                });
+            }
+        }
+        Ok(AppPlan {
+            name: name.to_owned(),
+            settings,
+            device_filter,
+        })
+    }
+
+    /// `resources.unified`: files of the v2 hierarchy by their names.
+    fn unified(&mut self, host: &Host, resources: &LinuxResources) -> Result<Vec<Setting>> {
+        let mut settings = Vec::new();
+        for (file, value) in resources.unified().iter().flatten() {
+            let refuse = |reason| Error::Refused {
+                field: "linux.resources.unified",
+                value: file.clone(),
+                reason,
+            };
+            let controller = file
+                .split_once('.')
+                .and_then(|(name, _)| v2::CONTROLLERS.iter().find(|c| v2::name(c) == name))
+                .ok_or_else(|| refuse("not a file of a known controller"))?;
+            if file.contains('/') {
+                return Err(refuse("not the name of a file"));
+            }
+            match host.find(controller) {
+                Some((root, Version::V2)) => self.need(root, Version::V2, controller),
+                _ => return Err(refuse("this host has the controller not on cgroup v2")),
+            }
+            settings.push(Setting::new(controller, file.as_str(), value));
+            self.required = true;
+        }
+        Ok(settings)
+    }
+
+    fn need(&mut self, root: PathBuf, version: Version, controller: &'static str) {
+        let known = self.hierarchies.iter_mut().find(|h| h.root == root);
+        match known {
+            Some(hierarchy) if hierarchy.controllers.contains(&controller) => {}
+            Some(hierarchy) => hierarchy.controllers.push(controller),
+            None => self.hierarchies.push(Hierarchy {
+                root,
+                version,
+                controllers: vec![controller],
+            }),
+        }
+    }
+
+    /// The pod's cgroup directories, one a line, as the pod directory records
+    /// them before [`Self::create`].
+    pub fn record(&self) -> String {
+        let mut lines = String::new();
+        for hierarchy in &self.hierarchies {
+            lines.push_str(&self.directory(hierarchy).to_string_lossy());
+            lines.push('\n');
+        }
+        lines
+    }
+
+    fn directory(&self, hierarchy: &Hierarchy) -> PathBuf {
+        hierarchy.root.join(PARENT).join(&self.uuid)
+    }
+
+    /// Makes the cgroups and sets their limits.
+    ///
+    /// # Errors
+    /// [`Error::System`] when a directory cannot be made or a limit not be
+    /// set; what was made is removed again. Where there is no right to make
+    /// any and no limit was asked for, there are no cgroups and no error.
+    pub fn create(self) -> Result<Cgroups> {
+        let mut made = Cgroups {
+            pods: Vec::new(),
+            apps: Vec::new(),
+        };
+        match self.fill(&mut made) {
+            Ok(()) => Ok(made),
+            Err(Error::System { source, .. }) if !self.required && no_right(&source) => {
+                made.remove()?;
+                Ok(Cgroups {
+                    pods: Vec::new(),
+                    apps: self.apps.iter().map(|_| AppCgroups::default()).collect(),
+                })
+            }
+            Err(error) => {
+                made.remove()?;
+                Err(error)
+            }
+        }
+    }
+
+    fn fill(&self, made: &mut Cgroups) -> Result<()> {
+        for hierarchy in &self.hierarchies {
+            let pod = self.directory(hierarchy);
+            make_pod(hierarchy, &pod)?;
+            made.pods.push(pod);
+        }
+        for app in &self.apps {
+            let mut cgroups = AppCgroups::default();
+            for (hierarchy, pod) in self.hierarchies.iter().zip(&made.pods) {
+                let directory = pod.join(&app.name);
+                fs::create_dir(&directory)
+                    .map_err(Error::system("make the cgroup", directory.display()))?;
+                if hierarchy.controllers.contains(&"cpuset") && hierarchy.version == Version::V1 {
+                    v1::inherit_cpuset(&directory)?;
+                }
+                for setting in &app.settings {
+                    if hierarchy.controllers.contains(&setting.controller) {
+                        write(&directory, setting).map_err(|e| e.of_app(&app.name))?;
+                    }
+                }
+                cgroups.enter(hierarchy, &directory, app)?;
+            }
+            made.apps.push(cgroups);
+        }
+        Ok(())
+    }
+}
+
+fn no_right(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
+}
+
+fn make_pod(hierarchy: &Hierarchy, pod: &Path) -> Result<()> {
+    let failed = |path: &Path, source| Error::system("make the cgroup", path.display())(source);
+    match fs::create_dir(pod) {
+        Ok(()) => {}
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            let parent = hierarchy.root.join(PARENT);
+            match fs::create_dir(&parent) {
+                // Another pod may be the first at the same time.
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+                    return Err(failed(&parent, e));
+                }
+                _ => {}
+            }
+            fs::create_dir(pod).map_err(|e| failed(pod, e))?;
+        }
+        Err(e) => return Err(failed(pod, e)),
+    }
+    let prepared = match hierarchy.version {
+        Version::V1 if hierarchy.controllers.contains(&"cpuset") => {
+            v1::inherit_cpuset(&hierarchy.root.join(PARENT)).and_then(|()| v1::inherit_cpuset(pod))
+        }
+        Version::V1 => Ok(()),
+        Version::V2 => v2::enable(&hierarchy.root, pod, &hierarchy.controllers),
+    };
+    if prepared.is_err() {
+        fs::remove_dir(pod).map_err(Error::system("remove the cgroup", pod.display()))?;
+    }
+    prepared
+}
+
+fn write(directory: &Path, setting: &Setting) -> Result<()> {
+    let path = directory.join(&setting.file);
+    let what = format!("{} to {:?}", path.display(), setting.value);
+    // No O_CREAT: a file that is not there is a limit that the kernel has not.
+    OpenOptions::new()
+        .write(true)
+        .open(&path)
+        .and_then(|mut file| file.write_all(setting.value.as_bytes()))
+        .map_err(Error::system("set", what))
+}
+
+/// The v1 hierarchies of the host by the names of their directories, which
+/// are their controllers joined by commas; none where everything is on v2.
+///
+/// # Errors
+/// [`Error::System`] when the directory of hierarchies cannot be read.
+pub fn legacy_hierarchies() -> Result<Option<Vec<String>>> {
+    let failed = || Error::attempt("read", MOUNT);
+    let magic = rustix::fs::statfs(MOUNT)
+        .map_err(|e| failed().because(e))?
+        .f_type as u32;
+    if magic == v2::MAGIC {
+        return Ok(None);
+    }
+    let mut names = Vec::new();
+    for directory in children(Path::new(MOUNT)).map_err(|e| failed().because(e))? {
+        let name = directory.file_name().and_then(|name| name.to_str());
+        let magic = rustix::fs::statfs(&directory)
+            .map_err(|e| failed().because(e))?
+            .f_type as u32;
+        // A named hierarchy is its manager's own, and limits nothing.
+        if let Some(name) = name.filter(|name| magic == v1::MAGIC && *name != "systemd") {
+            names.push(name.to_owned());
+        }
+    }
+    names.sort_unstable();
+    Ok(Some(names))
+}
+
+/// What the host has.
+struct Host {
+    /// Its unified hierarchy and the controllers that are in it.
+    unified: Option<PathBuf>,
+    unified_controllers: String,
+    legacy: bool,
+}
+
+impl Host {
+    fn look() -> Result<Self> {
+        const LEGACY_MAGIC: u32 = 0x0102_1994; // tmpfs, with the hierarchies in it
+        let magic = |path: &Path| rustix::fs::statfs(path).map(|s| s.f_type as u32).ok();
+        let mount = Path::new(MOUNT);
+        let found = magic(mount);
+        let hybrid = mount.join("unified");
+        let unified = if found == Some(v2::MAGIC) {
+            Some(mount.to_owned())
+        } else if magic(&hybrid) == Some(v2::MAGIC) {
+            Some(hybrid)
+        } else {
+            None
+        };
+        let unified_controllers = match &unified {
+            Some(root) => fs::read_to_string(root.join("cgroup.controllers"))
+                .map_err(Error::system("read the controllers of", root.display()))?,
+            None => String::new(),
+        };
+        Ok(Self {
+            unified,
+            unified_controllers,
+            legacy: found == Some(LEGACY_MAGIC),
+        })
+    }
+
+    /// Where a controller is, by its name on v1.
+    fn find(&self, controller: &str) -> Option<(PathBuf, Version)> {
+        if self.legacy {
+            let root = Path::new(MOUNT).join(controller);
+            if rustix::fs::statfs(&root).is_ok_and(|s| s.f_type as u32 == v1::MAGIC) {
+                return Some((root, Version::V1));
+            }
+        }
+        let named = v2::name(controller);
+        let root = self.unified.as_ref()?;
+        self.unified_controllers
+            .split_whitespace()
+            .any(|have| have == named)
+            .then(|| (root.clone(), Version::V2))
+    }
+}
+
+/// The cgroups of a pod, as they are.
+#[derive(Debug)]
+pub struct Cgroups {
+    pods: Vec<PathBuf>,
+    apps: Vec<AppCgroups>,
+}
+
+/// The cgroups of one app, open.
+#[derive(Debug, Default)]
+pub struct AppCgroups {
+    /// `tasks` of each v1 cgroup.
+    tasks: Vec<OwnedFd>,
+    /// The v2 cgroup.
+    unified: Option<OwnedFd>,
+    /// The file that counts OOM kills.
+    oom: Option<PathBuf>,
+}
+
+impl AppCgroups {
+    fn enter(&mut self, hierarchy: &Hierarchy, directory: &Path, app: &AppPlan) -> Result<()> {
+        let failed = || Error::attempt("open the cgroup", directory.display());
+        let accounts = hierarchy.controllers.contains(&"memory");
+        match hierarchy.version {
+            Version::V1 => {
+                let tasks = OpenOptions::new().write(true).open(directory.join("tasks"));
+                self.tasks
+                    .push(tasks.map_err(|e| failed().because(e))?.into());
+                if accounts {
+                    self.oom = Some(directory.join("memory.oom_control"));
+                }
+            }
+            Version::V2 => {
+                let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+                let opened = rustix::fs::openat(CWD, directory, flags, Mode::empty());
+                let opened = opened.map_err(|e| failed().because(e))?;
+                if let Some(filter) = &app.device_filter {
+                    sys::device_filter::attach(opened.as_fd(), filter)
+                        .map_err(Error::system("limit the devices of", directory.display()))?;
+                }
+                self.unified = Some(opened);
+                if accounts {
+                    self.oom = Some(directory.join("memory.events"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// What a process needs to join: the v2 cgroup to be born in, and the
+    /// files of v1 to write itself into.
+    pub fn entrance(&self) -> Entrance<'_> {
+        Entrance {
+            unified: self.unified.as_ref().map(AsFd::as_fd),
+            tasks: self.tasks.iter().map(AsFd::as_fd).collect(),
+        }
+    }
+
+    /// Whether the kernel killed a process of the app for want of memory.
+    pub fn oom_killed(&self) -> bool {
+        let Some(text) = self.oom.as_ref().and_then(|f| fs::read_to_string(f).ok()) else {
+            return false;
+        };
+        text.lines().any(|line| {
+            line.strip_prefix("oom_kill ")
+                .is_some_and(|count| count.trim() != "0")
+        })
+    }
+}
+
+/// The way into an app's cgroups.
+#[derive(Debug, Clone)]
+pub struct Entrance<'a> {
+    /// The v2 cgroup, for `CLONE_INTO_CGROUP`.
+    pub unified: Option<BorrowedFd<'a>>,
+    /// The `tasks` files of the v1 cgroups.
+    pub tasks: Vec<BorrowedFd<'a>>,
+}
+
+impl Entrance<'_> {
+    /// Moves the calling process, which has one thread, into the v1 cgroups.
+    ///
+    /// `0` into `tasks`, not a number into `cgroup.procs`: for a thread that
+    /// moves only itself the kernel needs no lock over all forks of the host,
+    /// and taking that lock waits for an RCU grace period (6 ms measured).
+    ///
+    /// # Errors
+    /// [`Error::System`] with what the kernel says.
+    pub fn join_legacy(&self) -> Result<()> {
+        for tasks in &self.tasks {
+            rustix::io::write(tasks, b"0").map_err(Error::system("join", "the app's cgroup"))?;
+        }
+        Ok(())
+    }
+}
+
+impl Cgroups {
+    /// The cgroups of the app with this place in the pod's list.
+    pub fn app(&self, index: usize) -> &AppCgroups {
+        &self.apps[index]
+    }
+
+    /// Kills what is left in the pod's cgroups and removes them.
+    ///
+    /// # Errors
+    /// [`Error::System`] when a process will not go or a directory not be
+    /// removed; gc tries again.
+    pub fn remove(self) -> Result<()> {
+        let deadline = Instant::now() + LAST_BREATH;
+        for pod in &self.pods {
+            loop {
+                match remove_tree(pod) {
+                    Ok(()) => break,
+                    Err(e)
+                        if e.kind() == io::ErrorKind::ResourceBusy && Instant::now() < deadline =>
+                    {
+                        kill_tree(pod)?;
+                        std::thread::sleep(Duration::from_millis(1));
+                    }
+                    Err(e) => return Err(Error::system("remove the cgroup", pod.display())(e)),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Directories only: the files of a cgroup go with it.
+fn remove_tree(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir(directory) {
+        Ok(()) => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {}
+        Err(e) => return Err(e),
+    }
+    for child in children(directory)? {
+        remove_tree(&child)?;
+    }
+    fs::remove_dir(directory)
+}
+
+fn children(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut children = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            children.push(entry.path());
+        }
+    }
+    Ok(children)
+}
+
+fn kill_tree(directory: &Path) -> Result<()> {
+    let failed = || Error::attempt("kill the processes of", directory.display());
+    for child in children(directory).map_err(|e| failed().because(e))? {
+        kill_tree(&child)?;
+    }
+    // v2 kills a whole cgroup at once (Linux 5.14), forks and all.
+    if let Ok(mut kill) = File::options()
+        .write(true)
+        .open(directory.join("cgroup.kill"))
+    {
+        return kill.write_all(b"1").map_err(|e| failed().because(e));
+    }
+    let processes =
+        fs::read_to_string(directory.join("cgroup.procs")).map_err(|e| failed().because(e))?;
+    for pid in processes.lines().filter_map(|line| line.parse().ok()) {
+        let Some(pid) = rustix::process::Pid::from_raw(pid) else {
+            continue;
+        };
+        match rustix::process::kill_process(pid, rustix::process::Signal::KILL) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
+            Err(e) => return Err(failed().because(io::Error::from(e))),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,45 @@
+//! The engine: a pod while it runs.
+//!
+//!     rkt run ──exec──▶ supervisor ──clone──▶ init ──clone──▶ app
+//!                        (host)               (PID 1)         (own mounts)
+//!
+//! [`plan`] looks at everything, before there is anything to undo.
+//! [`supervisor`] holds the pod's lock and cgroups, outside the pod.
+//! [`init`] holds the pod's namespaces, inside it.
+//! [`app`] turns a clone of the init into an app: [`rootfs`], [`identity`].
+//!
+//! The engine knows pods and OCI runtime specifications, nothing of images,
+//! stores or networks: it is handed everything in `engine.json`
+//! ([`manifests::engine`]).
+//!
+//! Invariants: one thread in every process; every path inside an app's root
+//! is looked up with that root as its limit ([`resolve`]); no descriptor of
+//! ours reaches an app's program.
+//!
+//! Absent on purpose: an async runtime, and memory: supervisor and init
+//! together hold less than 1 MiB while their pod idles.
+
+#![forbid(unsafe_code)]
+
+pub mod app;
+pub mod cgroup;
+pub mod error;
+pub mod identity;
+pub mod init;
+pub mod mounting;
+pub mod plan;
+pub mod program;
+pub mod record;
+pub mod resolve;
+pub mod rootfs;
+pub mod signals;
+pub mod stdio;
+pub mod supervisor;
+pub mod timings;
+pub mod wire;
+
+use std::time::Duration;
+
+/// A process of ours that had nothing to do for so long gives the memory back
+/// that starting the pod took; shorter pods do not pay for it.
+const IDLE: Duration = Duration::from_millis(100);

@@ -1,0 +1,439 @@
+//! An app's root file system, as its specification draws it.
+//!
+//! Two halves. [`Sources::open`] runs in the pod's init while the host's tree
+//! is still there and takes hold of everything that comes from the host, as
+//! detached mounts. [`build`] runs in the app's own mount namespace, sees
+//! nothing of the host any more, and puts them in their places.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Uid};
+use rustix::io::Errno;
+use sys::mount_attributes::{MountAttributes, Propagation};
+
+use crate::error::{Error, Result};
+use crate::mounting;
+use crate::plan::{App, Device, Mount, MountKind, Parameter, Root};
+use crate::resolve::{self, Kind};
+
+/// `PROC_SUPER_MAGIC`.
+const PROC_MAGIC: u32 = 0x9fa0;
+
+/// Files of `/proc` that tools such as lxcfs replace by their own, the only
+/// ones that may be mounted on; any other would let an image or a volume
+/// forge what the kernel says of processes.
+const REPLACEABLE: [&str; 9] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/net/dev",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+];
+
+/// Links that every container's `/dev` has (OCI runtime specification,
+/// "Dev symbolic links").
+const LINKS: [(&str, &str); 4] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+];
+
+/// What an app's root needs from the host, as detached mounts.
+#[derive(Debug)]
+pub struct Sources {
+    root: OwnedFd,
+    /// One for each mount of the plan, in its order, none where the mount is
+    /// not a bind.
+    binds: Vec<Option<OwnedFd>>,
+    /// The host's null device, to cover files with.
+    null: Option<OwnedFd>,
+}
+
+impl Sources {
+    /// Opens them. The working directory is the pod directory.
+    ///
+    /// # Errors
+    /// [`Error::System`], naming the path that is missing or cannot be
+    /// mounted.
+    pub fn open(app: &App) -> Result<Self> {
+        let root = match &app.root {
+            Root::Overlay(parameters) => {
+                mounting::new_file_system(c"overlay", parameters, MountAttributes::empty())
+                    .map_err(Error::system("mount", "the overlay"))?
+            }
+            Root::Directory(path) => {
+                let root = mounting::copy_path(path, true)
+                    .map_err(Error::system("use the root directory", path.display()))?;
+                mounting::propagate(&root, Propagation::Private, true)
+                    .map_err(Error::system("make private", path.display()))?;
+                root
+            }
+        };
+        let binds = app
+            .mounts
+            .iter()
+            .map(|mount| match &mount.kind {
+                MountKind::Bind { source, recursive } => mounting::copy_path(source, *recursive)
+                    .map(Some)
+                    .map_err(|e| {
+                        let what = format!("{} on {}", source.display(), mount.target.display());
+                        Error::system("mount", what)(e)
+                    }),
+                MountKind::New { .. } | MountKind::LegacyCgroups(_) => Ok(None),
+            })
+            .collect::<Result<_>>()?;
+        let null = match app.masked.is_empty() {
+            true => None,
+            false => Some(null_device()?),
+        };
+        Ok(Self { root, binds, null })
+    }
+}
+
+fn null_device() -> Result<OwnedFd> {
+    let path = Path::new("/dev/null");
+    let failed = || Error::attempt("use", path.display());
+    let null = mounting::copy_path(path, false).map_err(|e| failed().because(e))?;
+    let stat = rustix::fs::fstat(&null).map_err(|e| failed().because(e))?;
+    let number = rustix::fs::makedev(1, 3);
+    if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || stat.st_rdev != number
+    {
+        return Err(failed().because(io::Error::from(Errno::NODEV)));
+    }
+    Ok(null)
+}
+
+/// Builds the root and makes it this mount namespace's only tree. Returns the
+/// master and the slave of a new terminal when one is asked for.
+///
+/// # Errors
+/// [`Error::System`] and [`Error::Refused`], naming the mount, device or path.
+pub fn build(app: &App, sources: Sources, terminal: bool) -> Result<Option<(OwnedFd, OwnedFd)>> {
+    let root = sources.root;
+    mounting::attach_over_root(&root).map_err(Error::system("attach", "the root"))?;
+    // Whatever is created here has the mode that is asked for.
+    rustix::process::umask(Mode::empty());
+    let mut late = Vec::new();
+    for (mount, source) in app.mounts.iter().zip(sources.binds) {
+        let what = || mount.target.display();
+        let made = place(&root, mount, source)?;
+        if mount.target == Path::new("/dev") && mount.set.contains(MountAttributes::READ_ONLY) {
+            late.push(made);
+        } else {
+            restrict(&made, mount).map_err(Error::system("set the options of", what()))?;
+        }
+    }
+    let host_devices = app.mounts.iter().any(|mount| {
+        mount.target == Path::new("/dev") && matches!(mount.kind, MountKind::Bind { .. })
+    });
+    if !host_devices {
+        for device in &app.devices {
+            make_device(&root, device)
+                .map_err(Error::system("make the device", device.path.display()))?;
+        }
+        link_devices(&root)?;
+    }
+    let terminal = match terminal {
+        true => Some(open_terminal(&root)?),
+        false => None,
+    };
+    for made in late {
+        mounting::change(
+            made,
+            MountAttributes::READ_ONLY,
+            MountAttributes::empty(),
+            false,
+        )
+        .map_err(Error::system("make read-only", "/dev"))?;
+    }
+    mask(&root, app, sources.null)?;
+    for path in &app.read_only {
+        make_read_only(&root, path).map_err(Error::system("make read-only", path.display()))?;
+    }
+    if app.root_read_only {
+        mounting::change(
+            &root,
+            MountAttributes::READ_ONLY,
+            MountAttributes::empty(),
+            false,
+        )
+        .map_err(Error::system("make read-only", "/"))?;
+    }
+    if let Some((kind, recursive)) = app.root_propagation {
+        mounting::propagate(&root, kind, recursive)
+            .map_err(Error::system("set the propagation of", "/"))?;
+    }
+    mounting::pivot(&root).map_err(Error::system("pivot to", "the root"))?;
+    Ok(terminal)
+}
+
+/// Makes a mount and puts it in its place; returns it.
+fn place(root: &OwnedFd, mount: &Mount, source: Option<OwnedFd>) -> Result<OwnedFd> {
+    let target = mount.target.as_path();
+    let failed = || Error::attempt("mount", target.display());
+    let at = |kind| {
+        resolve::mount_point(root, target, kind)
+            .map_err(Error::system("make the mount point", target.display()))
+    };
+    let (made, place) = match (&mount.kind, source) {
+        (
+            MountKind::New {
+                fs_type,
+                parameters,
+            },
+            _,
+        ) => {
+            let kernels_own = matches!(fs_type.to_bytes(), b"proc" | b"sysfs");
+            let mut attributes = mount.set;
+            if target == Path::new("/dev") {
+                attributes -= MountAttributes::READ_ONLY;
+            }
+            let made = mounting::new_file_system(fs_type, parameters, attributes).map_err(
+                Error::system(
+                    "mount",
+                    format!("{} on {}", fs_type.to_string_lossy(), target.display()),
+                ),
+            )?;
+            let place = at(Kind::Directory)?;
+            if kernels_own {
+                // Through a link in the image `/proc` would be somewhere
+                // else, and all that is masked and checked below it not
+                // where apps look.
+                resolve::open_plain(root, target, OFlags::PATH).map_err(|_| Error::Refused {
+                    field: "mounts",
+                    value: target.display().to_string(),
+                    reason: "in the image it is, or is behind, a symbolic link",
+                })?;
+            }
+            (made, place)
+        }
+        (MountKind::LegacyCgroups(hierarchies), _) => {
+            return mount_cgroups(root, mount, hierarchies).map_err(|e| failed().because(e));
+        }
+        (MountKind::Bind { .. }, Some(source)) => {
+            let kind = match resolve::file_type(&source).map_err(|e| failed().because(e))? {
+                FileType::Directory => Kind::Directory,
+                _ => Kind::File,
+            };
+            (source, at(kind)?)
+        }
+        (MountKind::Bind { .. }, None) => {
+            return Err(failed().because(io::Error::from(Errno::BADF)));
+        }
+    };
+    let on_proc = rustix::fs::fstatfs(&place)
+        .map_err(|e| failed().because(e))?
+        .f_type as u32
+        == PROC_MAGIC;
+    if on_proc && !REPLACEABLE.iter().any(|path| target == Path::new(path)) {
+        return Err(Error::Refused {
+            field: "mounts",
+            value: target.display().to_string(),
+            reason: "nothing may be mounted inside /proc",
+        });
+    }
+    mounting::attach(&made, place).map_err(|e| failed().because(e))?;
+    Ok(made)
+}
+
+/// Gives a mount the attributes and the propagation that were asked for.
+fn restrict(made: &OwnedFd, mount: &Mount) -> io::Result<()> {
+    // A new file system got its own when it was made.
+    if matches!(mount.kind, MountKind::Bind { .. }) {
+        mounting::change(made, mount.set, mount.clear, false)?;
+    }
+    mounting::change(made, mount.set_below, mount.clear_below, true)?;
+    if let Some((kind, recursive)) = mount.propagation {
+        mounting::propagate(made, kind, recursive)?;
+    }
+    Ok(())
+}
+
+/// A tmpfs with a directory for each v1 hierarchy. The app's cgroup namespace
+/// makes its own cgroup the root of each.
+fn mount_cgroups(root: &OwnedFd, mount: &Mount, hierarchies: &[String]) -> io::Result<OwnedFd> {
+    let mode = Parameter {
+        key: c"mode".to_owned(),
+        value: Some(c"755".to_owned()),
+    };
+    let attributes = mount.set - MountAttributes::READ_ONLY;
+    let made = mounting::new_file_system(c"tmpfs", &[mode], attributes)?;
+    let place = resolve::mount_point(root, &mount.target, Kind::Directory)?;
+    mounting::attach(&made, place)?;
+    for hierarchy in hierarchies {
+        let flags: Vec<_> = hierarchy
+            .split(',')
+            .map(|controller| {
+                Ok(Parameter {
+                    key: std::ffi::CString::new(controller)?,
+                    value: None,
+                })
+            })
+            .collect::<io::Result<_>>()?;
+        let one = mounting::new_file_system(c"cgroup", &flags, mount.set)?;
+        let place = resolve::mount_point(&made, Path::new(hierarchy), Kind::Directory)?;
+        mounting::attach(one, place)?;
+    }
+    let read_only = mount.set & MountAttributes::READ_ONLY;
+    mounting::change(&made, read_only, MountAttributes::empty(), false)?;
+    Ok(made)
+}
+
+/// Makes a device node, also in the place of another one that the image has.
+fn make_device(root: &OwnedFd, device: &Device) -> io::Result<()> {
+    let (directory, name) = resolve::parent(root, &device.path)?;
+    let number = rustix::fs::makedev(device.number.0, device.number.1);
+    let mode = Mode::from_raw_mode(device.mode);
+    loop {
+        match rustix::fs::mknodat(&directory, &name, device.kind, mode, number) {
+            Ok(()) => break,
+            Err(Errno::EXIST) => {}
+            Err(e) => return Err(e.into()),
+        }
+        if resolve::is_node(&directory, &name, device.kind, number)? {
+            return Ok(());
+        }
+        rustix::fs::unlinkat(&directory, &name, AtFlags::empty())?;
+    }
+    if (device.uid, device.gid) != (0, 0) {
+        rustix::fs::chownat(
+            &directory,
+            &name,
+            Some(Uid::from_raw(device.uid)),
+            Some(Gid::from_raw(device.gid)),
+            AtFlags::SYMLINK_NOFOLLOW,
+        )?;
+    }
+    Ok(())
+}
+
+/// Makes the links of `/dev`; what the image has there already stays.
+fn link_devices(root: &OwnedFd) -> Result<()> {
+    let failed = |name: &str| Error::attempt("make the link", format!("/dev/{name}"));
+    let directory = resolve::mount_point(root, Path::new("/dev"), Kind::Directory)
+        .map_err(|e| failed("").because(e))?;
+    let ptmx = resolve::open(root, Path::new("/dev/pts/ptmx"), OFlags::PATH).is_ok();
+    let ptmx = ptmx.then_some(("ptmx", "pts/ptmx"));
+    for (name, target) in LINKS.into_iter().chain(ptmx) {
+        match rustix::fs::symlinkat(target, &directory, name) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(failed(name).because(e)),
+        }
+    }
+    Ok(())
+}
+
+/// Opens a terminal of the app's own devpts, and puts it on `/dev/console`.
+/// The slave is asked of the master, not looked up by a name.
+fn open_terminal(root: &OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
+    use rustix::pty::OpenptFlags;
+    const DEVPTS_MAGIC: u32 = 0x1cd1;
+    let failed = || Error::attempt("open a terminal in", "/dev/pts");
+    let path = Path::new("/dev/pts/ptmx");
+    let master = resolve::open(root, path, OFlags::RDWR | OFlags::NOCTTY)
+        .map_err(|e| failed().because(e))?;
+    let file_system = rustix::fs::fstatfs(&master).map_err(|e| failed().because(e))?;
+    if file_system.f_type as u32 != DEVPTS_MAGIC {
+        return Err(failed().because(io::Error::from(Errno::NOTTY)));
+    }
+    rustix::pty::unlockpt(&master).map_err(|e| failed().because(e))?;
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).map_err(|e| failed().because(e))?;
+
+    let console = Path::new("/dev/console");
+    let failed = || Error::attempt("mount the terminal on", console.display());
+    let place = resolve::mount_point(root, console, Kind::File).map_err(|e| failed().because(e))?;
+    let copy = mounting::copy(&slave, false).map_err(|e| failed().because(e))?;
+    mounting::attach(copy, place).map_err(|e| failed().because(e))?;
+    Ok((master, slave))
+}
+
+/// Covers paths: directories by an empty one, all else by the null device.
+/// What is not there needs no cover.
+fn mask(root: &OwnedFd, app: &App, null: Option<OwnedFd>) -> Result<()> {
+    let mut null = Cover::new(null);
+    let mut empty = Cover::new(None);
+    for path in &app.masked {
+        let failed = || Error::attempt("mask", path.display());
+        let place = match resolve::open(root, path, OFlags::PATH) {
+            Err(e) if is_absent(&e) => continue,
+            other => other.map_err(|e| failed().because(e))?,
+        };
+        let cover = match resolve::file_type(&place).map_err(|e| failed().because(e))? {
+            FileType::Directory => {
+                if empty.made.is_none() {
+                    empty.made = Some(empty_directory().map_err(|e| failed().because(e))?);
+                }
+                &mut empty
+            }
+            _ => &mut null,
+        };
+        cover.put(&place).map_err(|e| failed().because(e))?;
+    }
+    Ok(())
+}
+
+/// Something to put over several places: the first gets the mount, each other
+/// a copy of it.
+struct Cover {
+    made: Option<OwnedFd>,
+    used: bool,
+}
+
+impl Cover {
+    fn new(made: Option<OwnedFd>) -> Self {
+        Self { made, used: false }
+    }
+
+    fn put(&mut self, place: &OwnedFd) -> io::Result<()> {
+        let made = self.made.as_ref().ok_or(Errno::BADF)?;
+        if self.used {
+            return mounting::attach(mounting::copy(made, false)?, place);
+        }
+        self.used = true;
+        mounting::attach(made, place)
+    }
+}
+
+fn empty_directory() -> io::Result<OwnedFd> {
+    let parameter = |key: &std::ffi::CStr, value: &std::ffi::CStr| Parameter {
+        key: key.to_owned(),
+        value: Some(value.to_owned()),
+    };
+    let attributes = MountAttributes::READ_ONLY
+        | MountAttributes::NO_SUID
+        | MountAttributes::NO_DEV
+        | MountAttributes::NO_EXEC;
+    let parameters = [parameter(c"mode", c"755"), parameter(c"nr_inodes", c"1")];
+    mounting::new_file_system(c"tmpfs", &parameters, attributes)
+}
+
+/// Puts a read-only copy of a path over it. What is not there is not written.
+fn make_read_only(root: &OwnedFd, path: &Path) -> io::Result<()> {
+    let place = match resolve::open(root, path, OFlags::PATH) {
+        Err(e) if is_absent(&e) => return Ok(()),
+        other => other?,
+    };
+    let copy = mounting::copy(place.as_fd(), true)?;
+    mounting::change(
+        &copy,
+        MountAttributes::READ_ONLY,
+        MountAttributes::empty(),
+        true,
+    )?;
+    mounting::attach(copy, place)
+}
+
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
+}

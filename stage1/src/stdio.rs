@@ -1,0 +1,111 @@
+//! What an app reads from and writes to.
+//!
+//! An app gets the caller's own descriptors where that is safe and nobody
+//! else writes there: one app, and no terminal, for with a terminal's
+//! descriptor an app could read what is typed elsewhere on it, or type itself.
+//! Otherwise it gets pipes or a terminal of its own, and the supervisor
+//! copies.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::pipe::PipeFlags;
+use rustix::process::{Gid, Uid};
+
+use crate::error::{Error, Result};
+use crate::plan::Plan;
+use crate::supervisor::relay::{Relay, Target};
+
+/// The standard descriptors of one app; none means the caller's.
+#[derive(Debug, Default)]
+pub struct Stdio {
+    /// Standard input.
+    pub input: Option<OwnedFd>,
+    /// Standard output.
+    pub output: Option<OwnedFd>,
+    /// Standard error.
+    pub error: Option<OwnedFd>,
+    /// The app makes a terminal, and has it as all three.
+    pub terminal: bool,
+}
+
+impl Stdio {
+    /// Puts them in place of the calling process's own.
+    ///
+    /// # Errors
+    /// [`Error::System`] with what dup2(2) says.
+    pub fn take(&self) -> Result<()> {
+        let failed = || Error::attempt("set", "the standard descriptors");
+        if let Some(input) = &self.input {
+            rustix::stdio::dup2_stdin(input).map_err(|e| failed().because(e))?;
+        }
+        if let Some(output) = &self.output {
+            rustix::stdio::dup2_stdout(output).map_err(|e| failed().because(e))?;
+        }
+        if let Some(error) = &self.error {
+            rustix::stdio::dup2_stderr(error).map_err(|e| failed().because(e))?;
+        }
+        Ok(())
+    }
+}
+
+/// Decides for every app, and adds what the supervisor copies to `relay`.
+///
+/// # Errors
+/// [`Error::System`] when a pipe or the null device cannot be opened.
+pub fn open(plan: &Plan, relay: &mut Relay) -> Result<Vec<Stdio>> {
+    let (stdin, stdout, stderr) = (
+        rustix::stdio::stdin(),
+        rustix::stdio::stdout(),
+        rustix::stdio::stderr(),
+    );
+    let tty = rustix::termios::isatty;
+    let terminal = plan.interactive && tty(stdin) && tty(stdout);
+    let several = plan.apps.len() > 1;
+    let mut all = Vec::with_capacity(plan.apps.len());
+    for app in &plan.apps {
+        let mut stdio = Stdio {
+            terminal,
+            ..Stdio::default()
+        };
+        if !plan.interactive {
+            stdio.input = Some(null()?);
+        }
+        let owner = (app.process.uid, app.process.gid);
+        let label = several.then_some(app.name.as_str());
+        if !plan.interactive && (several || tty(stdout)) {
+            stdio.output = Some(pipe(relay, Target::Output, label, owner)?);
+        }
+        if !plan.interactive && (several || tty(stderr)) {
+            stdio.error = Some(pipe(relay, Target::Error, label, owner)?);
+        }
+        all.push(stdio);
+    }
+    Ok(all)
+}
+
+fn null() -> Result<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    rustix::fs::openat(CWD, c"/dev/null", flags, Mode::empty())
+        .map_err(Error::system("open", "/dev/null"))
+}
+
+/// A pipe that the supervisor reads from. It belongs to the app's user, or
+/// the app could not open `/dev/stdout`.
+fn pipe(
+    relay: &mut Relay,
+    target: Target,
+    label: Option<&str>,
+    (uid, gid): (u32, u32),
+) -> Result<OwnedFd> {
+    let failed = || Error::attempt("make", "a pipe");
+    let (read, write) =
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed().because(e))?;
+    rustix::io::ioctl_fionbio(&read, true).map_err(|e| failed().because(e))?;
+    if uid != 0 {
+        rustix::fs::fchown(&write, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            .map_err(|e| failed().because(e))?;
+    }
+    relay.add_pipe(read, target, label);
+    Ok(write)
+}

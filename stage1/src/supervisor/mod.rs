@@ -1,0 +1,428 @@
+//! The process that a pod's starter becomes: on the host, outside the pod.
+//!
+//! It holds the lock that says the pod is alive, makes the pod's init, and
+//! then only passes things on: signals inwards, output and exit statuses
+//! outwards. When the pod is over it gives back what the pod had of the host.
+//!
+//! SIGTERM or SIGINT   once: stop in order; twice: kill; thrice: kill PID 1
+//! other signals       passed on to the apps
+//! SIGKILL             the init's parent-death signal kills the pod at once
+//!
+//! Invariant: the pod's record of cgroups is written before the first of them
+//! is made, so that gc can undo what a killed supervisor could not.
+
+pub mod relay;
+mod terminal;
+
+use std::os::fd::{OwnedFd, RawFd};
+
+use manifests::engine::{
+    self, AppStatus, LOCK_FD_ENV, PID_FILE, PIN_FDS_ENV, PPID_FILE, Pod, TIMINGS_FD_ENV,
+};
+use nix::sys::signal::Signal;
+use nix::sys::signalfd::SignalFd;
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::process::{Pid, WaitOptions, pidfd_send_signal, waitpid};
+use sys::process::{Fork, Namespaces, SingleThread};
+
+use crate::cgroup::{self, Cgroups};
+use crate::error::{Error, Result};
+use crate::init;
+use crate::plan::Plan;
+use crate::timings::Timings;
+use crate::wire::{self, End, Order, Received, Report};
+use crate::{IDLE, record, signals, stdio};
+use relay::Relay;
+use terminal::RawTerminal;
+
+/// Signals that the supervisor acts on or passes on.
+const WATCHED: [Signal; 8] = [
+    Signal::SIGTERM,
+    Signal::SIGINT,
+    Signal::SIGHUP,
+    Signal::SIGQUIT,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGWINCH,
+];
+
+/// Runs the pod whose directory is the working directory, to its end. Returns
+/// its exit status: that of the first app that failed.
+///
+/// # Errors
+/// [`Error`], when the pod cannot be run; nothing of it is left on the host
+/// then but its directory.
+pub fn run(uuid: &str) -> Result<i32> {
+    let inherited = Inherited::take()?;
+    let timings = Timings::new(inherited.timings);
+    timings.mark("plan");
+    let proof = SingleThread::prove().map_err(Error::system("count", "the engine's threads"))?;
+    let plan = Plan::new(read(uuid)?)?;
+    let names: Vec<_> = plan.apps.iter().map(|app| app.name.clone()).collect();
+    let apps = plan
+        .apps
+        .iter()
+        .map(|app| (app.name.as_str(), &app.resources));
+    let cgroups = cgroup::Plan::new(uuid, apps)?;
+    let mut relay = Relay::default();
+    let stdio = stdio::open(&plan, &mut relay)?;
+    let signals = signals::watch(&WATCHED)?;
+    let (wire, pod) = wire::pair().map_err(Error::system("make", "a socket pair"))?;
+
+    timings.mark("clone");
+    let forked = sys::process::fork(&proof, Namespaces::PID, None)
+        .map_err(Error::system("make", "the pod's first process"))?;
+    let (pid, init) = match forked {
+        Fork::Parent(pid, init) => (pid, init),
+        Fork::Child => {
+            drop((inherited.lock, wire, signals, relay, cgroups));
+            let start = init::Start {
+                plan,
+                wire: pod,
+                stdio,
+                pins: inherited.pins,
+                timings,
+            };
+            init::run(start, &proof)
+        }
+    };
+    drop((pod, stdio, plan));
+    let mut supervisor = Supervisor {
+        names,
+        statuses: Vec::new(),
+        wire: Some(wire),
+        signals,
+        init,
+        pid,
+        relay,
+        raw: None,
+        cgroups: None,
+        pins: inherited.pins,
+        verdict: None,
+        failure: None,
+        asked: 0,
+    };
+    supervisor
+        .statuses
+        .resize_with(supervisor.names.len(), AppStatus::default);
+    let started = supervisor.launch(cgroups, &timings);
+    if started.is_err() {
+        supervisor.kill_init();
+    }
+    let served = supervisor.serve();
+    timings.mark("teardown");
+    let finished = supervisor.finish();
+    timings.mark("end");
+    drop(inherited.lock);
+    started.and(served)?;
+    finished
+}
+
+/// What comes through `exec` from whoever starts the pod.
+#[derive(Debug)]
+struct Inherited {
+    lock: Option<OwnedFd>,
+    pins: Vec<OwnedFd>,
+    timings: Option<OwnedFd>,
+}
+
+impl Inherited {
+    fn take() -> Result<Self> {
+        let numbers = |name: &'static str| -> Result<Vec<RawFd>> {
+            let Some(value) = std::env::var_os(name) else {
+                return Ok(Vec::new());
+            };
+            let text = value.to_string_lossy();
+            text.split(',')
+                .filter(|number| !number.is_empty())
+                .map(|number| {
+                    number.parse().map_err(|_| Error::Refused {
+                        field: name,
+                        value: text.clone().into_owned(),
+                        reason: "not the numbers of descriptors",
+                    })
+                })
+                .collect()
+        };
+        let (lock, timings) = (numbers(LOCK_FD_ENV)?, numbers(TIMINGS_FD_ENV)?);
+        let all = [lock.as_slice(), &timings, &numbers(PIN_FDS_ENV)?].concat();
+        let mut taken = sys::descriptors::inherit(&all)
+            .map_err(Error::system("take over", "the starter's descriptors"))?
+            .into_iter();
+        Ok(Self {
+            lock: lock.first().and_then(|_| taken.next()),
+            timings: timings.first().and_then(|_| taken.next()),
+            pins: taken.collect(),
+        })
+    }
+}
+
+fn read(uuid: &str) -> Result<Pod> {
+    let text = std::fs::read(engine::FILE).map_err(Error::system("read", engine::FILE))?;
+    let pod: Pod = serde_json::from_slice(&text).map_err(|source| Error::Damaged {
+        file: engine::FILE,
+        source,
+    })?;
+    // It names cgroups, which gc removes by this name.
+    let plain = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b) || b == b'-';
+    if pod.uuid != uuid || uuid.len() != 36 || !uuid.bytes().all(plain) {
+        return Err(Error::Refused {
+            field: "uuid",
+            value: pod.uuid,
+            reason: "not the UUID of the pod that was to be run",
+        });
+    }
+    Ok(pod)
+}
+
+#[derive(Debug)]
+struct Supervisor {
+    names: Vec<String>,
+    statuses: Vec<AppStatus>,
+    /// None once the pod's side is closed.
+    wire: Option<OwnedFd>,
+    signals: SignalFd,
+    init: OwnedFd,
+    pid: i32,
+    relay: Relay,
+    raw: Option<RawTerminal>,
+    cgroups: Option<Cgroups>,
+    pins: Vec<OwnedFd>,
+    /// The status of the first app that failed.
+    verdict: Option<i32>,
+    /// Why the whole pod failed, as its init told it.
+    failure: Option<String>,
+    /// How often we were asked to stop.
+    asked: u32,
+}
+
+impl Supervisor {
+    /// Records the pod and lets its apps start.
+    fn launch(&mut self, cgroups: cgroup::Plan, timings: &Timings) -> Result<()> {
+        timings.mark("cgroups");
+        record::cgroups(&cgroups.record())?;
+        let cgroups = self.cgroups.insert(cgroups.create()?);
+        for index in 0..self.names.len() {
+            let entrance = cgroups.app(index).entrance();
+            let order = Order::Start {
+                app: index as u16,
+                unified: entrance.unified.is_some(),
+            };
+            let descriptors: Vec<_> = entrance.unified.into_iter().chain(entrance.tasks).collect();
+            if let Some(wire) = &self.wire {
+                match wire::send(wire, &order, &descriptors) {
+                    // It failed, and has told why by now.
+                    Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {}
+                    other => other.map_err(Error::system("start", "the apps"))?,
+                }
+            }
+        }
+        let boot_id = record::boot_id()?;
+        record::process(PPID_FILE, std::process::id() as i32, &boot_id)?;
+        record::process(PID_FILE, self.pid, &boot_id)
+    }
+
+    /// Until the init is over.
+    fn serve(&mut self) -> Result<()> {
+        let mut bloated = true;
+        loop {
+            let watched = self.relay.watched();
+            let mut polled = vec![
+                PollFd::new(&self.init, PollFlags::IN),
+                PollFd::new(&self.signals, PollFlags::IN),
+            ];
+            if let Some(wire) = &self.wire {
+                polled.push(PollFd::new(wire, PollFlags::IN));
+            }
+            let fixed = polled.len();
+            polled.extend(watched.iter().map(|&watched| self.relay.poll_fd(watched)));
+            let idle = Timespec {
+                tv_sec: 0,
+                tv_nsec: i64::from(IDLE.subsec_nanos()),
+            };
+            match rustix::event::poll(&mut polled, bloated.then_some(&idle)) {
+                Ok(0) => {
+                    drop(polled);
+                    sys::process::release_free_memory();
+                    bloated = false;
+                    continue;
+                }
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(e) => return Err(Error::system("wait for", "the pod")(e)),
+            }
+            let ready: Vec<_> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
+            drop(polled);
+            let moving = watched.into_iter().zip(&ready[fixed..]);
+            self.relay.advance(
+                moving
+                    .filter(|(_, ready)| **ready)
+                    .map(|(w, _)| w)
+                    .collect(),
+            );
+            if ready[1] {
+                self.pass_signals()?;
+            }
+            if fixed > 2 && ready[2] {
+                self.hear()?;
+            }
+            if ready[0] {
+                // What it said last is still to be heard.
+                while self.wire.is_some() {
+                    self.hear()?;
+                }
+                return Ok(());
+            }
+        }
+    }
+
+    fn pass_signals(&mut self) -> Result<()> {
+        while let Some(signal) = signals::next(&self.signals)? {
+            match signal {
+                libc::SIGWINCH => {
+                    if let Some(terminal) = self.relay.terminal() {
+                        terminal::copy_size(terminal);
+                    }
+                }
+                libc::SIGTERM | libc::SIGINT => {
+                    self.asked += 1;
+                    match self.asked {
+                        1 => self.order(&Order::Stop)?,
+                        2 => self.order(&Order::Kill)?,
+                        _ => self.kill_init(),
+                    }
+                }
+                other => self.order(&Order::Signal(other))?,
+            }
+        }
+        Ok(())
+    }
+
+    fn order(&self, order: &Order) -> Result<()> {
+        let Some(wire) = &self.wire else {
+            return Ok(());
+        };
+        match wire::send(wire, order, &[]) {
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.map_err(Error::system("reach", "the pod's init")),
+        }
+    }
+
+    fn kill_init(&self) {
+        // It may be over already.
+        let _over = pidfd_send_signal(&self.init, rustix::process::Signal::KILL);
+    }
+
+    fn hear(&mut self) -> Result<()> {
+        let Some(wire) = &self.wire else {
+            return Ok(());
+        };
+        let received = wire::receive(wire).map_err(Error::system("hear", "the pod's init"))?;
+        let Some(Received {
+            message,
+            mut descriptors,
+            sender,
+        }) = received
+        else {
+            self.wire = None;
+            return Ok(());
+        };
+        match message {
+            Report::Started { app } => {
+                // The mounts are made, so the images need no pin of ours.
+                self.pins.clear();
+                self.note(app, |status| {
+                    status.started = Some(record::now());
+                    status.pid = Some(sender);
+                })
+            }
+            Report::Terminal => {
+                if let Some(master) = descriptors.pop() {
+                    terminal::copy_size(&master);
+                    self.raw = Some(RawTerminal::enter()?);
+                    self.relay.add_terminal(master);
+                }
+                Ok(())
+            }
+            Report::Failed {
+                app: Some(app),
+                text,
+            } => {
+                eprintln!("run: {text}");
+                self.note(app, |status| status.error = Some(text))
+            }
+            Report::Failed { app: None, text } => {
+                self.failure.get_or_insert(text);
+                Ok(())
+            }
+            Report::Exited { app, end } => self.note_end(app, end),
+        }
+    }
+
+    fn note_end(&mut self, app: u16, end: End) -> Result<()> {
+        if end.status() != 0 {
+            self.verdict.get_or_insert(end.status());
+        }
+        let oom_killed = end == End::Signal(libc::SIGKILL)
+            && self
+                .cgroups
+                .as_ref()
+                .is_some_and(|cgroups| cgroups.app(app.into()).oom_killed());
+        self.note(app, |status| {
+            status.pid = None;
+            status.finished = Some(record::now());
+            status.oom_killed = oom_killed;
+            match end {
+                End::Code(code) => status.exit_code = Some(code),
+                End::Signal(signal) => status.signal = Some(signal),
+            }
+        })
+    }
+
+    /// Changes an app's status and writes it down.
+    fn note(&mut self, app: u16, change: impl FnOnce(&mut AppStatus)) -> Result<()> {
+        let index = usize::from(app);
+        let (Some(status), Some(name)) = (self.statuses.get_mut(index), self.names.get(index))
+        else {
+            return Ok(());
+        };
+        change(status);
+        record::status(name, status)
+    }
+
+    /// Gives back what the pod had, and judges it.
+    fn finish(mut self) -> Result<i32> {
+        let status = waitpid(Pid::from_raw(self.pid), WaitOptions::empty())
+            .map_err(Error::system("wait for", "the pod's init"))?;
+        let end = status.map_or(End::Code(0), |(_, status)| End::of(status));
+        let removed = match self.cgroups.take() {
+            Some(cgroups) => cgroups.remove(),
+            None => Ok(()),
+        };
+        self.relay.finish();
+        self.raw = None;
+        if let Some(text) = self.failure.take() {
+            eprintln!("run: {text}");
+        }
+        if end != End::Code(0) {
+            self.condemn(end)?;
+        }
+        removed?;
+        Ok(self.verdict.unwrap_or(0))
+    }
+
+    /// The init did not end in order, and the apps with it.
+    fn condemn(&mut self, end: End) -> Result<()> {
+        if let End::Signal(signal) = end {
+            eprintln!("run: the pod's init was killed by signal {signal}, and its apps with it");
+        }
+        self.verdict.get_or_insert(end.status());
+        for index in 0..self.names.len() {
+            let status = &self.statuses[index];
+            if status.started.is_some() && status.finished.is_none() {
+                self.note_end(index as u16, End::Signal(libc::SIGKILL))?;
+            }
+        }
+        Ok(())
+    }
+}

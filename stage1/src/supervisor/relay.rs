@@ -1,0 +1,316 @@
+//! Copying between the apps' pipes and the caller's descriptors.
+//!
+//! The caller's descriptors are shared with others, so they cannot be made
+//! non-blocking; but a write of at most `PIPE_BUF` bytes to a descriptor that
+//! poll(2) says is writable does not block (pipe(7)). Data waits in a queue
+//! until then, and while a queue is long its sources are not read, so a slow
+//! reader slows the apps and never us.
+
+use std::collections::VecDeque;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
+
+/// Most that is written at once (`PIPE_BUF`).
+const CHUNK: usize = 4096;
+
+/// Length of a queue above which its sources wait.
+const FULL: usize = 16 * CHUNK;
+
+/// Longest line that is kept together with its label.
+const LINE: usize = 2 * CHUNK;
+
+/// Where data goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// The caller's standard output.
+    Output,
+    /// The caller's standard error.
+    Error,
+    /// The app's terminal.
+    Terminal,
+}
+
+#[derive(Debug)]
+struct Source {
+    from: Origin,
+    to: Target,
+    /// Written before each line.
+    label: Option<Vec<u8>>,
+    /// A line that has not ended yet.
+    partial: Vec<u8>,
+}
+
+#[derive(Debug)]
+enum Origin {
+    Pipe(OwnedFd),
+    /// The caller's standard input.
+    Input,
+    /// The app's terminal.
+    Terminal,
+}
+
+#[derive(Debug, Default)]
+struct Sink {
+    queue: VecDeque<u8>,
+    /// Nobody reads it any more.
+    broken: bool,
+}
+
+/// All that is copied.
+#[derive(Debug, Default)]
+pub struct Relay {
+    sources: Vec<Source>,
+    sinks: [Sink; 3],
+    terminal: Option<OwnedFd>,
+}
+
+/// What a place in the list of polled descriptors stands for.
+#[derive(Debug, Clone, Copy)]
+pub enum Watched {
+    /// The source with this place, to read.
+    Read(usize),
+    /// The sink, to write.
+    Write(Target),
+}
+
+impl Relay {
+    /// Copies what comes out of this pipe, with a label before each line if
+    /// there is one. The pipe is not blocking.
+    pub fn add_pipe(&mut self, from: OwnedFd, to: Target, label: Option<&str>) {
+        self.sources.push(Source {
+            from: Origin::Pipe(from),
+            to,
+            label: label.map(|name| format!("[{name}] ").into_bytes()),
+            partial: Vec::new(),
+        });
+    }
+
+    /// Copies between this terminal and the caller's standard input and
+    /// output.
+    pub fn add_terminal(&mut self, master: OwnedFd) {
+        self.terminal = Some(master);
+        for (from, to) in [
+            (Origin::Input, Target::Terminal),
+            (Origin::Terminal, Target::Output),
+        ] {
+            self.sources.push(Source {
+                from,
+                to,
+                label: None,
+                partial: Vec::new(),
+            });
+        }
+    }
+
+    /// The app's terminal.
+    pub fn terminal(&self) -> Option<&OwnedFd> {
+        self.terminal.as_ref()
+    }
+
+    /// What there is to wait for just now.
+    pub fn watched(&self) -> Vec<Watched> {
+        let reads = self
+            .sources
+            .iter()
+            .enumerate()
+            .filter_map(|(index, source)| {
+                let sink = &self.sinks[source.to as usize];
+                (sink.queue.len() < FULL).then_some(Watched::Read(index))
+            });
+        let writes = [Target::Output, Target::Error, Target::Terminal]
+            .into_iter()
+            .filter(|target| !self.sinks[*target as usize].queue.is_empty())
+            .map(Watched::Write);
+        reads.chain(writes).collect()
+    }
+
+    /// The descriptor of it, for poll(2).
+    pub fn poll_fd(&self, watched: Watched) -> PollFd<'_> {
+        match watched {
+            Watched::Read(index) => PollFd::from_borrowed_fd(self.origin(index), PollFlags::IN),
+            Watched::Write(target) => PollFd::from_borrowed_fd(self.target(target), PollFlags::OUT),
+        }
+    }
+
+    fn origin(&self, index: usize) -> BorrowedFd<'_> {
+        match &self.sources[index].from {
+            Origin::Pipe(pipe) => pipe.as_fd(),
+            Origin::Input => rustix::stdio::stdin(),
+            Origin::Terminal => self.target(Target::Terminal),
+        }
+    }
+
+    fn target(&self, target: Target) -> BorrowedFd<'_> {
+        match (target, &self.terminal) {
+            (Target::Output, _) => rustix::stdio::stdout(),
+            (Target::Terminal, Some(terminal)) => terminal.as_fd(),
+            (Target::Error, _) | (Target::Terminal, None) => rustix::stdio::stderr(),
+        }
+    }
+
+    /// Does what poll(2) said can be done. The last read of a source that is
+    /// over takes it out of the list, so reads go from the last to the first.
+    pub fn advance(&mut self, mut ready: Vec<Watched>) {
+        ready.reverse();
+        for watched in ready {
+            match watched {
+                Watched::Read(index) => {
+                    if !self.read(index) {
+                        let mut source = self.sources.remove(index);
+                        source.finish(&mut self.sinks);
+                    }
+                }
+                Watched::Write(target) => self.write(target),
+            }
+        }
+    }
+
+    /// Reads once; false when there will be nothing more.
+    fn read(&mut self, index: usize) -> bool {
+        let mut chunk = [0; CHUNK];
+        match rustix::io::read(self.origin(index), &mut chunk) {
+            Ok(0) => false,
+            Ok(length) => {
+                let source = &mut self.sources[index];
+                let sink = &mut self.sinks[source.to as usize];
+                source.take(&chunk[..length], sink);
+                // The app shall see that nobody listens: its pipe breaks too.
+                !sink.broken
+            }
+            Err(Errno::AGAIN | Errno::INTR) => true,
+            // A terminal's slave is closed (EIO), or it cannot be read at all.
+            Err(_) => false,
+        }
+    }
+
+    fn write(&mut self, target: Target) {
+        let fd = self.target(target);
+        let queue = &self.sinks[target as usize].queue;
+        let (front, _) = queue.as_slices();
+        let wrote = rustix::io::write(fd, &front[..front.len().min(CHUNK)]);
+        let sink = &mut self.sinks[target as usize];
+        match wrote {
+            Ok(length) => {
+                sink.queue.drain(..length);
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(_) => {
+                sink.broken = true;
+                sink.queue.clear();
+            }
+        }
+    }
+
+    /// Copies what is left when every writer is gone. This waits for a slow
+    /// reader, as any program does that writes its last words.
+    pub fn finish(&mut self) {
+        for index in (0..self.sources.len()).rev() {
+            let to = self.sources[index].to;
+            if !matches!(self.sources[index].from, Origin::Input) {
+                let mut before = usize::MAX;
+                while self.sinks[to as usize].queue.len() != before {
+                    self.drain(to);
+                    before = 0;
+                    if !self.read(index) {
+                        break;
+                    }
+                    if self.sinks[to as usize].queue.is_empty() {
+                        break;
+                    }
+                }
+            }
+            self.sources[index].finish(&mut self.sinks);
+        }
+        self.sources.clear();
+        self.drain(Target::Output);
+        self.drain(Target::Error);
+    }
+
+    fn drain(&mut self, target: Target) {
+        while !self.sinks[target as usize].queue.is_empty() {
+            self.write(target);
+        }
+    }
+}
+
+impl Source {
+    /// Passes data on: as it is without a label, and with one line by line,
+    /// so that lines of several apps are not torn.
+    fn take(&mut self, data: &[u8], sink: &mut Sink) {
+        if sink.broken {
+            return;
+        }
+        let Some(label) = &self.label else {
+            sink.queue.extend(data);
+            return;
+        };
+        for piece in data.split_inclusive(|&byte| byte == b'\n') {
+            self.partial.extend_from_slice(piece);
+            if piece.ends_with(b"\n") || self.partial.len() >= LINE {
+                sink.queue.extend(label);
+                sink.queue.extend(self.partial.drain(..));
+                if !piece.ends_with(b"\n") {
+                    sink.queue.push_back(b'\n');
+                }
+            }
+        }
+    }
+
+    /// Passes on a last line that never ended.
+    fn finish(&mut self, sinks: &mut [Sink; 3]) {
+        if !self.partial.is_empty() {
+            self.take(b"\n", &mut sinks[self.to as usize]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(label: Option<&str>) -> Source {
+        Source {
+            from: Origin::Input,
+            to: Target::Output,
+            label: label.map(|l| format!("[{l}] ").into_bytes()),
+            partial: Vec::new(),
+        }
+    }
+
+    fn text(sink: &Sink) -> String {
+        String::from_utf8(sink.queue.iter().copied().collect()).unwrap()
+    }
+
+    #[test]
+    fn lines_are_labelled_whole() {
+        let mut sinks: [Sink; 3] = Default::default();
+        let mut source = source(Some("web"));
+        source.take(b"one\ntw", &mut sinks[0]);
+        assert_eq!(text(&sinks[0]), "[web] one\n");
+        source.take(b"o\n\nthree", &mut sinks[0]);
+        source.finish(&mut sinks);
+        assert_eq!(
+            text(&sinks[0]),
+            "[web] one\n[web] two\n[web] \n[web] three\n"
+        );
+    }
+
+    #[test]
+    fn an_endless_line_is_cut() {
+        let mut sinks: [Sink; 3] = Default::default();
+        let mut source = source(Some("a"));
+        source.take(&[b'x'; LINE + 10], &mut sinks[0]);
+        let got = text(&sinks[0]);
+        assert!(got.starts_with("[a] xxx") && got.ends_with("x\n"));
+        assert!(source.partial.len() < LINE);
+    }
+
+    #[test]
+    fn without_a_label_bytes_pass_as_they_are() {
+        let mut sinks: [Sink; 3] = Default::default();
+        source(None).take(b"\xff\x00no end", &mut sinks[0]);
+        assert_eq!(sinks[0].queue, b"\xff\x00no end");
+    }
+}

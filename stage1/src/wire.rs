@@ -1,0 +1,341 @@
+//! What the supervisor and the pod say to each other.
+//!
+//! One sequenced-packet socket pair: a message is sent whole or not at all,
+//! so the init and a just started app may share their end. The supervisor
+//! gets each sender's process number from the kernel, in its own numbering.
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags,
+    SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+
+/// Longest text in a message; what is longer is cut.
+const TEXT: usize = 2048;
+
+/// Descriptors in one message: an app's cgroups, fewer than there are
+/// controllers.
+const DESCRIPTORS: usize = 16;
+
+/// What the supervisor tells the init.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Order {
+    /// Start an app; its way into its cgroups comes along, the v2 cgroup
+    /// first if `unified`.
+    Start {
+        /// The app's place in the pod's list.
+        app: u16,
+        /// The first descriptor is a v2 cgroup directory.
+        unified: bool,
+    },
+    /// Pass a signal on to all apps.
+    Signal(i32),
+    /// Stop all apps in order, each with its own signal and grace.
+    Stop,
+    /// Stop all apps now.
+    Kill,
+}
+
+/// What the pod tells the supervisor.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Report {
+    /// An app is about to execute its program; said by itself.
+    Started {
+        /// The app's place in the pod's list.
+        app: u16,
+    },
+    /// An app's terminal; its master side comes along.
+    Terminal,
+    /// Something failed, in an app or, without one, for the whole pod.
+    Failed {
+        /// The app's place in the pod's list.
+        app: Option<u16>,
+        /// One line for people.
+        text: String,
+    },
+    /// An app's main process ended.
+    Exited {
+        /// The app's place in the pod's list.
+        app: u16,
+        /// Exit status or signal.
+        end: End,
+    },
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// With this status.
+    Code(i32),
+    /// By this signal.
+    Signal(i32),
+}
+
+impl End {
+    /// The pod's status for it: a signal counts as its own number.
+    pub fn status(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => signal,
+        }
+    }
+
+    /// What wait(2) said.
+    pub fn of(status: rustix::process::WaitStatus) -> Self {
+        match (status.exit_status(), status.terminating_signal()) {
+            (Some(code), _) => Self::Code(code),
+            (None, Some(signal)) => Self::Signal(signal),
+            // Neither stopped nor continued processes are waited for.
+            (None, None) => Self::Code(0),
+        }
+    }
+}
+
+/// A message that came in.
+#[derive(Debug)]
+pub struct Received<M> {
+    /// The message.
+    pub message: M,
+    /// What came along.
+    pub descriptors: Vec<OwnedFd>,
+    /// The sender, as this side numbers processes; 0 where it is not told.
+    pub sender: i32,
+}
+
+/// A message as bytes: a head of three numbers, then text.
+pub trait Message: Sized {
+    /// The head and the text.
+    fn encode(&self) -> ([i32; 3], &str);
+    /// The message, none when it is none of this kind.
+    fn decode(head: [i32; 3], text: &str) -> Option<Self>;
+}
+
+impl Message for Order {
+    fn encode(&self) -> ([i32; 3], &str) {
+        let head = match *self {
+            Self::Start { app, unified } => [1, app.into(), unified.into()],
+            Self::Signal(signal) => [2, signal, 0],
+            Self::Stop => [3, 0, 0],
+            Self::Kill => [4, 0, 0],
+        };
+        (head, "")
+    }
+
+    fn decode(head: [i32; 3], _: &str) -> Option<Self> {
+        Some(match head {
+            [1, app, unified] => Self::Start {
+                app: u16::try_from(app).ok()?,
+                unified: unified != 0,
+            },
+            [2, signal, _] => Self::Signal(signal),
+            [3, ..] => Self::Stop,
+            [4, ..] => Self::Kill,
+            _ => return None,
+        })
+    }
+}
+
+impl Message for Report {
+    fn encode(&self) -> ([i32; 3], &str) {
+        match self {
+            Self::Started { app } => ([1, (*app).into(), 0], ""),
+            Self::Terminal => ([2, 0, 0], ""),
+            Self::Failed { app, text } => ([3, app.map_or(-1, i32::from), 0], text),
+            Self::Exited { app, end } => match *end {
+                End::Code(code) => ([4, (*app).into(), code], ""),
+                End::Signal(signal) => ([5, (*app).into(), signal], ""),
+            },
+        }
+    }
+
+    fn decode(head: [i32; 3], text: &str) -> Option<Self> {
+        let app = u16::try_from(head[1]).ok();
+        Some(match head[0] {
+            1 => Self::Started { app: app? },
+            2 => Self::Terminal,
+            3 => Self::Failed {
+                app,
+                text: text.to_owned(),
+            },
+            4 => Self::Exited {
+                app: app?,
+                end: End::Code(head[2]),
+            },
+            5 => Self::Exited {
+                app: app?,
+                end: End::Signal(head[2]),
+            },
+            _ => return None,
+        })
+    }
+}
+
+/// Makes the pair: the supervisor's end and the pod's.
+///
+/// # Errors
+/// Those of socketpair(2) and setsockopt(2).
+pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (host, pod) = rustix::net::socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    rustix::net::sockopt::set_socket_passcred(&host, true)?;
+    Ok((host, pod))
+}
+
+/// Sends a message and descriptors with it.
+///
+/// # Errors
+/// `EPIPE` when the other side is gone, and those of sendmsg(2).
+pub fn send<M: Message>(
+    socket: impl AsFd,
+    message: &M,
+    descriptors: &[BorrowedFd<'_>],
+) -> io::Result<()> {
+    let (head, text) = message.encode();
+    let mut bytes = [0; 12];
+    for (place, number) in bytes.chunks_exact_mut(4).zip(head) {
+        place.copy_from_slice(&number.to_ne_bytes());
+    }
+    let mut end = text.len().min(TEXT);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let text = &text.as_bytes()[..end];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    if !descriptors.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(descriptors)) {
+        return Err(rustix::io::Errno::TOOBIG.into());
+    }
+    rustix::net::sendmsg(
+        socket,
+        &[IoSlice::new(&bytes), IoSlice::new(text)],
+        &mut ancillary,
+        SendFlags::NOSIGNAL,
+    )?;
+    Ok(())
+}
+
+/// Receives a message; none when the other side is gone.
+///
+/// # Errors
+/// `EPROTO` for a message that is none, and those of recvmsg(2).
+pub fn receive<M: Message>(socket: impl AsFd) -> io::Result<Option<Received<M>>> {
+    let mut bytes = [0; 12 + TEXT];
+    let mut space =
+        [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS), ScmCredentials(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let got = rustix::net::recvmsg(
+        socket,
+        &mut [IoSliceMut::new(&mut bytes)],
+        &mut ancillary,
+        RecvFlags::CMSG_CLOEXEC,
+    )?;
+    let mut descriptors = Vec::new();
+    let mut sender = 0;
+    for part in ancillary.drain() {
+        match part {
+            RecvAncillaryMessage::ScmRights(rights) => descriptors.extend(rights),
+            RecvAncillaryMessage::ScmCredentials(who) => sender = who.pid.as_raw_nonzero().get(),
+            _ => {}
+        }
+    }
+    if got.bytes == 0 {
+        return Ok(None);
+    }
+    let broken = || io::Error::from(rustix::io::Errno::PROTO);
+    if got.bytes < 12
+        || got
+            .flags
+            .intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC)
+    {
+        return Err(broken());
+    }
+    let mut head = [0; 3];
+    for (number, place) in head.iter_mut().zip(bytes.chunks_exact(4)) {
+        *number = i32::from_ne_bytes([place[0], place[1], place[2], place[3]]);
+    }
+    let text = std::str::from_utf8(&bytes[12..got.bytes]).map_err(|_| broken())?;
+    Ok(Some(Received {
+        message: M::decode(head, text).ok_or_else(broken)?,
+        descriptors,
+        sender,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_arrive_as_they_were_sent() {
+        let (host, pod) = pair().unwrap();
+        for report in [
+            Report::Started { app: 7 },
+            Report::Terminal,
+            Report::Failed {
+                app: None,
+                text: "no".into(),
+            },
+            Report::Failed {
+                app: Some(0),
+                text: String::new(),
+            },
+            Report::Exited {
+                app: 1,
+                end: End::Code(203),
+            },
+            Report::Exited {
+                app: 1,
+                end: End::Signal(9),
+            },
+        ] {
+            send(&pod, &report, &[]).unwrap();
+            let got = receive::<Report>(&host).unwrap().unwrap();
+            assert_eq!(got.message, report);
+            assert_eq!(got.sender, std::process::id() as i32);
+        }
+        for order in [
+            Order::Start {
+                app: 3,
+                unified: true,
+            },
+            Order::Signal(1),
+            Order::Stop,
+            Order::Kill,
+        ] {
+            send(&host, &order, &[pod.as_fd()]).unwrap();
+            let got = receive::<Order>(&pod).unwrap().unwrap();
+            assert_eq!(got.message, order);
+            assert_eq!(got.descriptors.len(), 1);
+        }
+        drop(pod);
+        assert!(receive::<Report>(&host).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character() {
+        let (host, pod) = pair().unwrap();
+        let text = "é".repeat(TEXT);
+        send(&pod, &Report::Failed { app: None, text }, &[]).unwrap();
+        let got = receive::<Report>(&host).unwrap().unwrap();
+        let Report::Failed { text, .. } = got.message else {
+            panic!("a failure")
+        };
+        assert_eq!(text, "é".repeat(TEXT / 2));
+    }
+
+    #[test]
+    fn rubbish_is_refused() {
+        let (host, pod) = pair().unwrap();
+        rustix::io::write(&pod, &[9; 12]).unwrap();
+        assert!(receive::<Report>(&host).is_err());
+        rustix::io::write(&pod, b"x").unwrap();
+        assert!(receive::<Report>(&host).is_err());
+    }
+}
