@@ -151,7 +151,7 @@ fn a_store_is_sound_whatever_of_the_unflushed_is_missing() {
         let mut nth = 0_u32;
         writes.crash(at, &crashed, || {
             nth += 1;
-            random.hash_one(nth) % 2 == 0
+            random.hash_one(nth).is_multiple_of(2)
         });
         let mounted = LoopMount::new(&crashed, &data);
         let rkt = |words: &[&str]| {

@@ -11,6 +11,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use tests::guest::{Debian, Guest, Kernel, Unobtainable, cache_directory, prepare_all};
 
@@ -82,7 +83,7 @@ fn run(kind: &str, script: &str, files: &[&str]) -> ExitCode {
         };
         guest = with_rkt;
     }
-    let out = guest.run(&script);
+    let out = guest.deadline(Duration::from_secs(600)).run(&script);
     println!("{out}");
     if out.status == 0 {
         ExitCode::SUCCESS
