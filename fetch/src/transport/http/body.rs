@@ -11,7 +11,7 @@ use reqwest::header::CONTENT_RANGE;
 const MAX_FAILURES: u32 = 5;
 /// What is more than next to nothing.
 const PROGRESS: u64 = 64 * 1024;
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 250 });
 
 /// A server that sends less than this in [`PATIENCE`] holds us up on purpose
 /// or by accident; another connection may do better.

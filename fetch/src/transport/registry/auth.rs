@@ -11,9 +11,9 @@ use serde::Deserialize;
 
 use super::RegistryError;
 use super::challenge::Challenge;
-use crate::credentials::Login;
 use crate::reference::DockerReference;
 use crate::transport::http::{self, Client, Get};
+use manifests::config::UserPassword;
 
 /// A token and what surrounds it.
 const MAX_ANSWER: u64 = 1 << 20;
@@ -29,7 +29,7 @@ struct TokenAnswer {
 pub(super) fn answer(
     client: &Client,
     reference: &DockerReference,
-    login: Option<Login>,
+    login: Option<UserPassword>,
     headers: &[&str],
 ) -> Result<Option<HeaderValue>, RegistryError> {
     let challenges: Vec<_> = headers
@@ -51,7 +51,7 @@ pub(super) fn answer(
 fn token(
     client: &Client,
     reference: &DockerReference,
-    login: Option<Login>,
+    login: Option<UserPassword>,
     challenge: &Challenge,
 ) -> Result<HeaderValue, RegistryError> {
     let registry = reference.registry().to_owned();
@@ -112,8 +112,8 @@ fn read(response: Response) -> io::Result<Vec<u8>> {
 }
 
 /// RFC 7617.
-fn basic(login: &Login) -> Option<HeaderValue> {
-    let pair = format!("{}:{}", login.user, login.password);
+fn basic(login: &UserPassword) -> Option<HeaderValue> {
+    let pair = format!("{}:{}", login.user, login.password.reveal());
     secret(&format!("Basic {}", BASE64.encode(pair)))
 }
 

@@ -406,3 +406,6 @@ impl OciSource for Registry {
         self.body("blobs", descriptor, None)
     }
 }
+
+#[cfg(test)]
+mod tests;
