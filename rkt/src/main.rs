@@ -6,8 +6,11 @@
 
 mod cli;
 mod failure;
+mod fetching;
 mod output;
+mod podding;
 mod progress;
+mod starting;
 mod verbs;
 
 fn main() -> std::process::ExitCode {

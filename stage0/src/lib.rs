@@ -6,6 +6,7 @@
 //! command looks at directories and locks, does one thing and ends.
 
 pub mod boot;
+pub mod config;
 pub mod images;
 mod names;
 pub mod pods;
@@ -14,3 +15,4 @@ pub mod resolved;
 pub mod spec;
 pub mod stage1;
 pub mod start;
+pub mod stop;

@@ -7,6 +7,7 @@ use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
 use image_store::Store;
+use manifests::config::{Config, Directory};
 use manifests::insecure::InsecureOptions;
 use stage0::pods::{Pod, Pods, UuidPrefix};
 
@@ -20,15 +21,27 @@ const DATA_DIR: &str = "/var/lib/rkt";
 #[derive(Debug)]
 pub(crate) struct Context {
     global: Global,
+    verb: &'static str,
     data_dir: OnceCell<PathBuf>,
 }
 
 impl Context {
-    pub(super) fn new(global: Global) -> Self {
+    pub(super) fn new(global: Global, verb: &'static str) -> Self {
         Self {
             global,
+            verb,
             data_dir: OnceCell::new(),
         }
+    }
+
+    /// Tells the user something about what is being done.
+    pub(crate) fn tell(&self, text: &str) {
+        eprintln!("{}: {text}", self.verb);
+    }
+
+    /// The word that messages begin with.
+    pub(crate) fn verb(&self) -> &'static str {
+        self.verb
     }
 
     /// Is every cause to be told?
@@ -56,10 +69,21 @@ impl Context {
                 return Err(Failure::new("--dir must not be empty"));
             }
             Some(dir) => dir.clone(),
-            None => PathBuf::from(DATA_DIR),
+            None => {
+                let configured = self.config(&[Directory::Paths])?.paths.data;
+                configured.unwrap_or_else(|| PathBuf::from(DATA_DIR))
+            }
         };
         let dir = absolute(&dir)?;
         Ok(self.data_dir.get_or_init(|| dir))
+    }
+
+    /// What these directories of the configuration say, all layers together.
+    pub(crate) fn config(&self, directories: &[Directory]) -> Result<Config, Failure> {
+        let mut layers = vec![&*self.global.system_config, &*self.global.local_config];
+        layers.extend(self.global.user_config.as_deref());
+        stage0::config::read(&layers, directories)
+            .map_err(|e| Failure::because("cannot get configuration", e))
     }
 
     /// The pods.

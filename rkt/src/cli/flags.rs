@@ -6,9 +6,11 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use manifests::appc::{AcIdentifier, AcName, Mount, Quantity, Volume};
+use fetch::PullPolicy;
+use manifests::appc::{AcName, Mount, Quantity, Volume};
+use manifests::network::PortFlag;
 
-use super::values::{self, KeyValue, PortFlag, SeccompFlag};
+use super::values::{self, KeyValue, SeccompFlag};
 
 // Flags of one image; they follow it on the line.
 #[derive(Debug, Clone, Args)]
@@ -84,7 +86,7 @@ pub(crate) struct PodFlags {
     #[arg(long, value_name = "VOLUME", value_parser = values::volume)]
     pub(crate) volume: Vec<Volume>,
     /// Make a port of an app reachable on the host: NAME:[IP:]PORT
-    #[arg(long, value_name = "PORT", value_parser = values::port)]
+    #[arg(long, value_name = "PORT")]
     pub(crate) port: Vec<PortFlag>,
     /// Run exactly this pod manifest, whose images are stored already
     #[arg(long, value_name = "FILE")]
@@ -115,18 +117,18 @@ pub(crate) struct EnvironmentFlags {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ImageFlags {
     /// When to ask where the image came from
-    #[arg(long, value_name = "POLICY", value_parser = ["new", "update", "never"])]
-    pub(crate) pull_policy: Option<String>,
+    #[arg(long, value_name = "new|update|never")]
+    pub(crate) pull_policy: Option<PullPolicy>,
 }
 
 // What a pod shares with the host while it runs.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RuntimeFlags {
     /// Network of the pod: none (loopback only) or host [default: none]
-    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "default", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "default")]
     pub(crate) net: Vec<String>,
     /// Name servers for /etc/resolv.conf, or "host", or "none"
-    #[arg(long, value_name = "IP,…", value_delimiter = ',')]
+    #[arg(long, value_name = "IP,…")]
     pub(crate) dns: Vec<String>,
     /// Domain to search names in
     #[arg(long, value_name = "DOMAIN")]
@@ -138,7 +140,7 @@ pub(crate) struct RuntimeFlags {
     #[arg(long, value_name = "DOMAIN")]
     pub(crate) dns_domain: Option<String>,
     /// Entry for /etc/hosts, or "host" for the host's file
-    #[arg(long, value_name = "IP=NAME,…", value_delimiter = ',')]
+    #[arg(long, value_name = "IP=NAME,…")]
     pub(crate) hosts_entry: Vec<String>,
     /// Host name of the pod [default: rkt-UUID]
     #[arg(long, value_name = "NAME")]
@@ -149,14 +151,4 @@ pub(crate) struct RuntimeFlags {
     /// Give the app this terminal (one app only)
     #[arg(long)]
     pub(crate) interactive: bool,
-}
-
-/// `K=V` flags whose keys are annotation names.
-pub(crate) fn identifiers(
-    flags: &[KeyValue],
-) -> Result<Vec<(AcIdentifier, String)>, manifests::appc::NameError> {
-    flags
-        .iter()
-        .map(|KeyValue(key, value)| Ok((key.parse()?, value.clone())))
-        .collect()
 }

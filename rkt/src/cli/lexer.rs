@@ -179,7 +179,7 @@ pub(super) fn split(
                     return Err(wrong("only one set of app arguments allowed per image"));
                 }
                 let args = words.by_ref().take_while(|word| word != "---");
-                last.args = Some(args.collect());
+                last.args = Some(args.filter(|word| !word.is_empty()).collect());
             }
             _ => {
                 let Some(flag) = Flag::read(&word) else {
@@ -318,7 +318,10 @@ mod tests {
     /// One image with what may follow it, and how it looks on the line.
     fn image() -> impl Strategy<Value = AppWords> {
         let word = "[a-z0-9:/.=-]{0,8}";
-        let args = prop::collection::vec(word.prop_filter("ends args", |w| w != "---"), 0..5);
+        let args = prop::collection::vec(
+            word.prop_filter("skipped or ends args", |w| !w.is_empty() && w != "---"),
+            0..5,
+        );
         (
             "[a-z][a-z0-9/:.]{0,8}",
             prop::collection::vec((prop::sample::select(vec!["name", "exec"]), word), 0..4),

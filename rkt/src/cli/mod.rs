@@ -21,11 +21,11 @@ use std::process::ExitCode;
 use clap::Command;
 
 pub(crate) use context::Context;
-pub(crate) use flags::AppFlags;
+pub(crate) use flags::{AppFlags, EnvironmentFlags, ImageFlags, PodFlags, RuntimeFlags};
 pub(crate) use global::Global;
 pub(crate) use help::{bash_completion, man_pages, print_help};
-pub(crate) use images::Images;
-pub(crate) use values::{boolean, duration, go_duration};
+pub(crate) use images::{Images, TypedImage};
+pub(crate) use values::{KeyValue, SeccompFlag, WaitTime, boolean, duration, go_duration};
 
 use crate::failure::{FAILURE, Failure, Outcome};
 use crate::verbs;
@@ -69,7 +69,7 @@ pub(crate) fn simple<V: Simple>(verb: &Verb, words: Vec<String>) -> Result<ExitC
     let matches = lexer::parse(verb.full_command(), words)?;
     let global = <Global as clap::FromArgMatches>::from_arg_matches(&matches)?;
     let flags = V::from_arg_matches(&matches)?;
-    let context = Context::new(global);
+    let context = Context::new(global, verb.leaf());
     Ok(guarded(verb, &context, || flags.run(&context)))
 }
 
@@ -92,7 +92,7 @@ pub(crate) fn with_images<V: WithImages>(
     let global = <Global as clap::FromArgMatches>::from_arg_matches(&matches)?;
     let flags = V::from_arg_matches(&matches)?;
     let images = Images::parse(split.apps, split.mounts)?;
-    let context = Context::new(global);
+    let context = Context::new(global, verb.leaf());
     Ok(guarded(verb, &context, || flags.run(images, &context)))
 }
 
@@ -105,7 +105,7 @@ fn guarded(verb: &Verb, context: &Context, run: impl FnOnce() -> Outcome) -> Exi
     };
     match outcome {
         Ok(code) => code,
-        Err(failure) => failure.report(verb.leaf(), context.debug()),
+        Err(failure) => failure.report(context.verb(), context.debug()),
     }
 }
 

@@ -1,11 +1,10 @@
-//! Values of flags that are more than a word: `--volume`, `--mount`, `--port`…
+//! Values of flags that are more than a word: `--volume`, `--mount`, `--seccomp`…
 //!
 //! Each comes in as the string that was typed and goes out as the vocabulary's
 //! own type. Source: rkt's command-line reference, "Pod-wide value grammars",
 //! and the appc specification's command-string grammars.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -151,43 +150,6 @@ pub(crate) fn mount(s: &str) -> Result<Mount, BadValue> {
         volume: volume.parse().map_err(BadValue::from)?,
         path: target.to_owned(),
         app_volume: None,
-    })
-}
-
-/// A port as typed: which, and where on the host it is to appear.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct PortFlag {
-    /// Name of the app's port.
-    pub(crate) name: AcName,
-    /// Address on the host, if one was given.
-    pub(crate) host_ip: Option<IpAddr>,
-    /// Port on the host.
-    pub(crate) host_port: u16,
-}
-
-/// `NAME:[HOSTIP:]HOSTPORT`.
-pub(crate) fn port(s: &str) -> Result<PortFlag, BadValue> {
-    let wrong = || BadValue(format!("{s:?} is not in name:[ip:]port format"));
-    let (name, rest) = s.split_once(':').ok_or_else(wrong)?;
-    let (host_ip, host_port) = match rest.rsplit_once(':') {
-        Some((ip, port)) => {
-            let ip: Ipv4Addr = ip
-                .parse()
-                .map_err(|_| BadValue(format!("{ip:?} is not a valid IP")))?;
-            (Some(IpAddr::V4(ip)), port)
-        }
-        None => (None, rest),
-    };
-    Ok(PortFlag {
-        name: name
-            .parse()
-            .map_err(|_| BadValue(format!("{name:?} is not a valid port name")))?,
-        host_ip,
-        host_port: host_port
-            .parse()
-            .ok()
-            .filter(|port| *port > 0)
-            .ok_or_else(|| BadValue(format!("{host_port:?} is not a valid port number")))?,
     })
 }
 
@@ -376,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn mounts_and_ports() {
+    fn mounts() {
         let m = mount("volume=v,target=/a/b").unwrap();
         assert_eq!((m.volume.as_str(), m.path.as_str()), ("v", "/a/b"));
         for text in [
@@ -387,19 +349,6 @@ mod tests {
             "v",
         ] {
             assert!(mount(text).is_err(), "{text}");
-        }
-        let p = port("80-tcp:127.0.0.1:8080").unwrap();
-        assert_eq!(p.host_ip, Some("127.0.0.1".parse().unwrap()));
-        assert_eq!(p.host_port, 8080);
-        assert_eq!(port("http:80").unwrap().host_ip, None);
-        for (text, why) in [
-            ("http", "\"http\" is not in name:[ip:]port format"),
-            ("http:x", "\"x\" is not a valid port number"),
-            ("http:0", "\"0\" is not a valid port number"),
-            ("http:1.2.3:80", "\"1.2.3\" is not a valid IP"),
-            (":80", "\"\" is not a valid port name"),
-        ] {
-            assert_eq!(port(text).unwrap_err().to_string(), why);
         }
     }
 

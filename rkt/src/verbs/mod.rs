@@ -2,10 +2,14 @@
 
 mod cat_manifest;
 mod completion;
+mod fetch;
 mod gc;
 mod help;
 mod man;
+mod prepare;
 mod rm;
+mod run;
+mod run_prepared;
 mod version;
 
 use std::path::Path;
@@ -56,6 +60,10 @@ fn command<V: Args>() -> Command {
 
 /// Every verb, in the order of the help.
 pub(crate) const ALL: &[Verb] = &[
+    as_root(images::<run::Run>(&["run"])),
+    as_root(images::<prepare::Prepare>(&["prepare"])),
+    as_root(plain::<run_prepared::RunPrepared>(&["run-prepared"])),
+    images::<fetch::Fetch>(&["fetch"]),
     plain::<cat_manifest::CatManifest>(&["cat-manifest"]),
     as_root(plain::<rm::Rm>(&["rm"])),
     as_root(plain::<gc::Gc>(&["gc"])),

@@ -1,0 +1,107 @@
+//! The fetcher, as the command line sets it up. A verb that finds its images
+//! in the store never comes here.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use fetch::credentials::Login;
+use fetch::keystore::Keystore;
+use fetch::reference::{HostFiles, Reference};
+use fetch::{Fetcher, Limits, PullPolicy, Request, Settings};
+use image_store::{ImageRecord, Store};
+use manifests::config::Directory;
+use manifests::platform::Platform;
+
+use crate::cli::{Context, Images, TypedImage};
+use crate::failure::Failure;
+use crate::progress;
+
+/// The stored images of the line, fetched first where the policy says so;
+/// `quiet` hides the progress.
+pub(crate) fn images(
+    images: &Images,
+    policy: PullPolicy,
+    quiet: bool,
+    store: &Store,
+    context: &Context,
+) -> Result<Vec<ImageRecord>, Failure> {
+    // All words are looked at before the first image costs any time.
+    let parse = |image: &TypedImage| Ok(Reference::parse_in(&image.reference, &HostFiles)?);
+    let references: Vec<Reference> = images
+        .apps
+        .iter()
+        .map(parse)
+        .collect::<Result<_, Failure>>()?;
+    let mut fetcher = None;
+    let mut records = Vec::with_capacity(references.len());
+    for (reference, image) in references.iter().zip(&images.apps) {
+        let request = Request {
+            pull_policy: policy,
+            signature: image.flags.signature.clone(),
+        };
+        if let Some(record) = stored(reference, &request, store)? {
+            records.push(record);
+            continue;
+        }
+        let fetcher = match &fetcher {
+            Some(fetcher) => fetcher,
+            None => fetcher.insert(Fetcher::new(store, settings(context, quiet)?)),
+        };
+        records.push(fetcher.get(reference, &request)?);
+    }
+    Ok(records)
+}
+
+/// The image, if the store has it and that is enough: found without
+/// configuration, keys or threads.
+fn stored(
+    reference: &Reference,
+    request: &Request,
+    store: &Store,
+) -> Result<Option<ImageRecord>, Failure> {
+    let is_file = matches!(reference, Reference::Archive { .. } | Reference::AciFile(_));
+    let enough = match request.pull_policy {
+        PullPolicy::New => !is_file,
+        PullPolicy::Update => false,
+        PullPolicy::Never => true,
+    };
+    if !enough {
+        return Ok(None);
+    }
+    Ok(fetch::find(store, reference, Some(&Platform::host()))?)
+}
+
+fn settings(context: &Context, quiet: bool) -> Result<Settings, Failure> {
+    let global = context.global();
+    let config = context.config(&[Directory::Auth])?;
+    let logins: HashMap<String, Login> = config
+        .docker_auth
+        .into_iter()
+        .map(|(registry, login)| {
+            let login = Login {
+                user: login.user,
+                password: login.password.reveal().to_owned(),
+            };
+            (registry, login)
+        })
+        .collect();
+    Ok(Settings {
+        insecure: context.insecure(),
+        keystore: Keystore::new(&global.system_config, &global.local_config),
+        credentials: Arc::new(logins),
+        progress: progress::for_stderr(context.verb(), quiet),
+        platform: Platform::host(),
+        limits: Limits::default(),
+    })
+}
+
+/// The stored image that a word of `image rm` and its like means.
+pub(crate) fn find(word: &str, store: &Store) -> Result<ImageRecord, Failure> {
+    let reference = Reference::parse_in(word, &HostFiles)?;
+    match fetch::find(store, &reference, None)? {
+        Some(record) => Ok(record),
+        None => Err(Failure::new(format!(
+            "cannot find image {word:?} in the store (rkt image list shows what is there)"
+        ))),
+    }
+}

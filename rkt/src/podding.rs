@@ -1,0 +1,187 @@
+//! From flags to a pod: what `run` and `prepare` have in common.
+
+use std::path::Path;
+
+use fetch::PullPolicy;
+use image_store::Store;
+use manifests::appc::{AcIdentifier, EnvironmentName, NameError};
+use stage0::images::Images;
+use stage0::pods::OwnedPod;
+use stage0::prepare::request::{
+    AppRequest, Capabilities, Overrides, PodEnvironment, PodRequest, Seccomp,
+};
+use stage0::prepare::{self, Blueprint, environment};
+
+use crate::cli::{
+    self, AppFlags, Context, EnvironmentFlags, ImageFlags, KeyValue, PodFlags, SeccompFlag,
+};
+use crate::failure::Failure;
+use crate::fetching;
+
+/// Everything on a line that says what a pod is made of.
+#[derive(Debug)]
+pub(crate) struct Wishes<'a> {
+    pub(crate) images: cli::Images,
+    pub(crate) pod: &'a PodFlags,
+    pub(crate) environment: &'a EnvironmentFlags,
+    pub(crate) fetching: &'a ImageFlags,
+    pub(crate) quiet: bool,
+}
+
+impl Wishes<'_> {
+    /// The pod that is wished for, its images fetched if need be.
+    pub(crate) fn blueprint(self, store: &Store, context: &Context) -> Result<Blueprint, Failure> {
+        if let Some(file) = &self.pod.pod_manifest {
+            self.check_manifest_alone()?;
+            return Ok(Blueprint::from_file(file, store)?);
+        }
+        if self.images.apps.is_empty() {
+            return Err(Failure::new(
+                "must provide at least one image or specify the pod manifest",
+            ));
+        }
+        let environment = pod_environment(self.environment)?;
+        let policy = self.fetching.pull_policy.unwrap_or(PullPolicy::New);
+        let records = fetching::images(&self.images, policy, self.quiet, store, context)?;
+        let apps = self.images.apps.into_iter().zip(&records);
+        let apps = apps.map(|(typed, record)| {
+            Ok(AppRequest {
+                image: record.clone(),
+                overrides: overrides(typed.flags)?,
+                arguments: typed.args,
+            })
+        });
+        let request = PodRequest {
+            apps: apps.collect::<Result<_, Failure>>()?,
+            volumes: self.pod.volume.clone(),
+            mounts: self.images.mounts,
+            ports: self.pod.port.clone(),
+            environment,
+        };
+        let caller = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        Ok(Blueprint {
+            manifest: prepare::compose(&request, caller)?,
+            text: None,
+            images: records,
+        })
+    }
+
+    /// A manifest says everything; a flag that adds to it would be ignored.
+    fn check_manifest_alone(&self) -> Result<(), Failure> {
+        let EnvironmentFlags {
+            inherit_env,
+            set_env,
+            set_env_file,
+        } = self.environment;
+        let policy = self.fetching.pull_policy;
+        let conflict = !self.images.apps.is_empty()
+            || !self.images.mounts.is_empty()
+            || !self.pod.volume.is_empty()
+            || !self.pod.port.is_empty()
+            || *inherit_env
+            || !set_env.is_empty()
+            || !set_env_file.is_empty()
+            || matches!(policy, Some(PullPolicy::Never | PullPolicy::Update));
+        if conflict {
+            return Err(Failure::new(
+                "conflicting flags set with --pod-manifest (see --help)",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// Fills a new pod; it removes itself if that fails.
+pub(crate) fn fill(
+    pod: &mut OwnedPod,
+    blueprint: &Blueprint,
+    images: &Images<'_>,
+    unpack: bool,
+    context: &Context,
+) -> Result<(), Failure> {
+    let tell = &mut |text: &str| context.tell(text);
+    Ok(prepare::fill(pod, blueprint, images, unpack, tell)?)
+}
+
+fn pod_environment(flags: &EnvironmentFlags) -> Result<PodEnvironment, Failure> {
+    let mut environment = PodEnvironment::default();
+    if flags.inherit_env {
+        // Names and values that JSON or the schema cannot hold stay behind.
+        environment.inherited = std::env::vars_os()
+            .filter_map(|(name, value)| {
+                let name: EnvironmentName = name.to_str()?.parse().ok()?;
+                Some((name, value.into_string().ok()?))
+            })
+            .collect();
+    }
+    for file in &flags.set_env_file {
+        let text = read(file)?;
+        environment::read_file(file, &text, &mut environment.files)?;
+    }
+    for KeyValue(key, value) in &flags.set_env {
+        let name: EnvironmentName = key.parse()?;
+        if environment.set.iter().any(|(other, _)| *other == name) {
+            return Err(Failure::new(format!("key {key:?} already set")));
+        }
+        environment.set.push((name, value.clone()));
+    }
+    Ok(environment)
+}
+
+fn read(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file)
+        .map_err(|e| Failure::because(format!("cannot read the environment from {file:?}"), e))
+}
+
+fn overrides(flags: AppFlags) -> Result<Overrides, Failure> {
+    let capabilities = match (flags.caps_retain.is_empty(), flags.caps_remove.is_empty()) {
+        (true, true) => None,
+        (false, true) => Some(Capabilities::Retain(flags.caps_retain)),
+        (true, false) => Some(Capabilities::Remove(flags.caps_remove)),
+        (false, false) => {
+            return Err(Failure::new(
+                "error: cannot use both --caps-retain and --caps-remove on the same image",
+            ));
+        }
+    };
+    let pairs = |flags: Vec<KeyValue>| flags.into_iter().map(|KeyValue(k, v)| (k, v)).collect();
+    Ok(Overrides {
+        name: flags.name,
+        exec: flags.exec,
+        working_directory: flags.working_dir,
+        user: flags.user,
+        group: flags.group,
+        supplementary_gids: flags.supplementary_gids,
+        environment: names::<EnvironmentName>(flags.environment)?,
+        mounts: flags.mount,
+        read_only_rootfs: flags.readonly_rootfs,
+        annotations: names::<AcIdentifier>(flags.annotation)?,
+        user_annotations: pairs(flags.user_annotation),
+        user_labels: pairs(flags.user_label),
+        memory: flags.memory,
+        cpu: flags.cpu,
+        cpu_shares: flags.cpu_shares,
+        capabilities,
+        seccomp: flags.seccomp.map(|SeccompFlag { retain, set }| {
+            if retain {
+                Seccomp::Retain(set)
+            } else {
+                Seccomp::Remove(set)
+            }
+        }),
+        oom_score_adj: flags.oom_score_adj,
+    })
+}
+
+/// Pairs whose keys have to be names of a kind.
+fn names<N: std::str::FromStr<Err = NameError>>(
+    flags: Vec<KeyValue>,
+) -> Result<Vec<(N, String)>, NameError> {
+    flags
+        .into_iter()
+        .map(|KeyValue(key, value)| Ok((key.parse()?, value)))
+        .collect()
+}

@@ -1,0 +1,53 @@
+//! `rkt fetch`.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use fetch::PullPolicy;
+
+use crate::cli::{Context, ImageFlags, Images, WithImages};
+use crate::failure::{Failure, Outcome};
+use crate::fetching;
+use crate::output::say;
+
+/// Hexadecimal digits of an id without `--full`.
+const SHORT: usize = 32;
+
+#[derive(Debug, Args)]
+#[command(
+    about = "fetch image(s) and store them",
+    override_usage = "rkt fetch [OPTIONS] IMAGE [--signature=FILE] [IMAGE …]",
+    after_help = "\
+EXAMPLES:
+    rkt fetch example.com/app:1.0
+    rkt fetch ./app.aci --signature=./app.aci.asc
+    rkt --insecure-options=image fetch docker://busybox
+    rkt --insecure-options=image fetch oci:/srv/layout:latest"
+)]
+pub(crate) struct Fetch {
+    /// Print the whole ids
+    #[arg(long)]
+    full: bool,
+    #[command(flatten)]
+    fetching: ImageFlags,
+}
+
+impl WithImages for Fetch {
+    const APP_ARGUMENTS: bool = false;
+
+    fn run(self, images: Images, context: &Context) -> Outcome {
+        if images.apps.is_empty() {
+            return Err(Failure::new("must provide at least one image"));
+        }
+        let policy = self.fetching.pull_policy.unwrap_or(PullPolicy::Update);
+        let store = context.store()?;
+        for record in fetching::images(&images, policy, false, &store, context)? {
+            if self.full {
+                say(&record.id.to_string());
+            } else {
+                say(&record.id.short(SHORT));
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
