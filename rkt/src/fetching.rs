@@ -1,10 +1,8 @@
 //! The fetcher, as the command line sets it up. A verb that finds its images
 //! in the store never comes here.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use fetch::credentials::Login;
 use fetch::keystore::Keystore;
 use fetch::reference::{HostFiles, Reference};
 use fetch::{Fetcher, Limits, PullPolicy, Request, Settings};
@@ -73,22 +71,10 @@ fn stored(
 
 fn settings(context: &Context, quiet: bool) -> Result<Settings, Failure> {
     let global = context.global();
-    let config = context.config(&[Directory::Auth])?;
-    let logins: HashMap<String, Login> = config
-        .docker_auth
-        .into_iter()
-        .map(|(registry, login)| {
-            let login = Login {
-                user: login.user,
-                password: login.password.reveal().to_owned(),
-            };
-            (registry, login)
-        })
-        .collect();
     Ok(Settings {
         insecure: context.insecure(),
         keystore: Keystore::new(&global.system_config, &global.local_config),
-        credentials: Arc::new(logins),
+        credentials: Arc::new(context.config(&[Directory::Auth])?),
         progress: progress::for_stderr(context.verb(), quiet),
         platform: Platform::host(),
         limits: Limits::default(),

@@ -75,7 +75,7 @@ impl WithImages for Run {
             &blueprint,
             &pod_images,
             self.pod.no_overlay,
-            "run",
+            context,
         )?;
         let tell = &mut |text: &str| context.tell(text);
         match start::start(pod, &blueprint, &pod_images, &runtime, &stage1, tell)? {}
