@@ -1,114 +1,116 @@
-//! Where the time of one `rkt run` goes, seen from outside with strace.
+//! Where the time of one `rkt run` goes, as the engine itself tells it.
 //!
-//! strace stops the processes only at the few calls that mark a phase
-//! (`--seccomp-bpf`), so the shares are close to those of an undisturbed run;
-//! the total is a little longer.
+//! The engine writes a line when a phase begins to the descriptor that
+//! [`TIMINGS_FD_ENV`] names; without that variable it writes and measures
+//! nothing. Phases of different processes overlap: each is counted until the
+//! next one begins, whosever that is.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::process::{Command, Stdio};
 
+use manifests::engine::TIMINGS_FD_ENV;
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::time::{ClockId, clock_gettime};
+use serde_json::Value;
 use tests::Host;
 
 use crate::report::{Report, Row};
 
-/// A phase ends with the next of these events.
-const PHASES: [&str; 5] = [
-    "rkt: command line, store, pod directory",
-    "stage1: plan, cgroups, to clone3",
-    "pod: namespaces, mounts, walls",
-    "the app itself",
-    "stage1: wait, record, clean up",
-];
+/// The time before the engine's first line.
+const BEFORE: &str = "rkt: words, image, pod directory, exec";
 
-/// Traces `command` so many times and reports each phase's milliseconds.
+/// Runs `command` so many times and reports each phase's milliseconds.
 pub(crate) fn run(host: &Host, command: &Command, rounds: usize) -> Report {
     let mut report = Report {
-        title: "phases of rkt run, under strace".into(),
+        title: "phases of rkt run, each until the next begins".into(),
         unit: "ms",
         base: "",
         rows: Vec::new(),
         missing: Vec::new(),
     };
-    let mut samples = vec![Vec::new(); PHASES.len()];
     for _ in 0..rounds {
-        match trace(host, command) {
-            Ok(times) => {
-                for (row, pair) in samples.iter_mut().zip(times.windows(2)) {
-                    row.push((pair[1] - pair[0]) * 1e3);
-                }
-            }
+        let phases = match trace(host, command) {
+            Ok(phases) => phases,
             Err(why) => {
                 report.missing.push(("phases".into(), why));
                 return report;
             }
+        };
+        for (name, milliseconds) in phases {
+            match report.rows.iter_mut().find(|r| r.name == name) {
+                Some(row) => row.samples.push(milliseconds),
+                None => report.rows.push(Row {
+                    name,
+                    samples: vec![milliseconds],
+                    note: String::new(),
+                }),
+            }
         }
         host.plain_rkt(["gc", "--grace-period=0s"]).run().ok();
     }
-    report.rows = PHASES
-        .iter()
-        .zip(samples)
-        .map(|(name, samples)| Row {
-            name: (*name).into(),
-            samples,
-            note: String::new(),
-        })
-        .collect();
     report
 }
 
-/// Seconds of: rkt exec'ed, stage1 exec'ed, pod cloned, app exec'ed, app gone,
-/// supervisor gone.
-fn trace(host: &Host, command: &Command) -> Result<Vec<f64>, String> {
-    let log = host.path().join("strace");
-    let out = Command::new("strace")
-        .args(["-f", "--seccomp-bpf", "-qq", "-ttt", "-o"])
-        .arg(&log)
-        .args(["-e", "trace=execve,execveat,clone3,exit_group"])
-        .arg(command.get_program())
+/// One run: the phases in the order they began, with their milliseconds.
+fn trace(host: &Host, command: &Command) -> Result<Vec<(String, f64)>, String> {
+    let path = host.path().join("timings");
+    let file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .open(&path)
+        .map_err(|e| e.to_string())?;
+    let append = File::options()
+        .append(true)
+        .open(&path)
+        .map_err(|e| e.to_string())?;
+    drop(file);
+    // For the one child only: the descriptor is closed when this returns.
+    fcntl(&append, FcntlArg::F_SETFD(FdFlag::empty())).map_err(|e| e.to_string())?;
+    let mut child = Command::new(command.get_program());
+    child
         .args(command.get_args())
         .envs(command.get_envs().filter_map(|(k, v)| Some((k, v?))))
+        .env(TIMINGS_FD_ENV, append.as_raw_fd().to_string())
         .stdin(Stdio::null())
-        .output()
-        .map_err(|e| format!("cannot run strace: {e}"))?;
+        .stdout(Stdio::null());
+    let start = monotonic();
+    let out = child.output().map_err(|e| e.to_string())?;
+    let end = monotonic();
     if !out.status.success() {
         return Err(String::from_utf8_lossy(&out.stderr).trim().to_owned());
     }
-    let text = fs::read_to_string(&log).map_err(|e| e.to_string())?;
-    parse(&text).ok_or_else(|| format!("did not find the phases in:\n{text}"))
+    let text = fs::read_to_string(&path).map_err(|e| e.to_string())?;
+    let mut marks = vec![(start, BEFORE.to_owned())];
+    for line in text.lines() {
+        let mark: Value = serde_json::from_str(line).map_err(|e| format!("{line:?}: {e}"))?;
+        let at = mark["at"]
+            .as_i64()
+            .ok_or_else(|| format!("no time in {line:?}"))?;
+        let name = mark["phase"]
+            .as_str()
+            .ok_or_else(|| format!("no name in {line:?}"))?;
+        marks.push((at, format!("stage1: {name}")));
+    }
+    if marks.len() == 1 {
+        return Err(format!("the engine wrote nothing to {TIMINGS_FD_ENV}"));
+    }
+    marks.sort();
+    let ends = marks.iter().skip(1).map(|(at, _)| *at).chain([end]);
+    Ok(marks
+        .iter()
+        .zip(ends)
+        .map(|((at, name), end)| {
+            #[expect(clippy::cast_precision_loss, reason = "nanoseconds of a few seconds")]
+            let milliseconds = (end - at) as f64 / 1e6;
+            (name.clone(), milliseconds)
+        })
+        .collect())
 }
 
-fn parse(log: &str) -> Option<Vec<f64>> {
-    let events: Vec<(&str, f64, &str)> = log
-        .lines()
-        .filter_map(|line| {
-            let (pid, rest) = line.split_once(' ')?;
-            let (time, call) = rest.trim_start().split_once(' ')?;
-            Some((pid, time.parse().ok()?, call))
-        })
-        .collect();
-    let execs: Vec<_> = events
-        .iter()
-        .filter(|e| e.2.starts_with("execve"))
-        .collect();
-    let supervisor = execs.first()?.0;
-    let stage1 = execs.iter().skip(1).find(|e| e.0 == supervisor)?;
-    let clone = events
-        .iter()
-        .find(|e| e.0 == supervisor && e.1 > stage1.1 && e.2.starts_with("clone3"))?;
-    let app = execs.iter().rev().find(|e| e.0 != supervisor)?;
-    let gone = |pid: &str| {
-        events
-            .iter()
-            .rev()
-            .find(|e| e.0 == pid && e.2.starts_with("exit_group"))
-            .map(|e| e.1)
-    };
-    Some(vec![
-        execs[0].1,
-        stage1.1,
-        clone.1,
-        app.1,
-        gone(app.0)?,
-        gone(supervisor)?,
-    ])
+/// Nanoseconds on the clock that the engine uses.
+fn monotonic() -> i64 {
+    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("every kernel has this clock");
+    now.tv_sec() * 1_000_000_000 + now.tv_nsec()
 }
