@@ -27,6 +27,7 @@ pub mod error;
 pub mod identity;
 pub mod init;
 pub mod mounting;
+pub mod network;
 pub mod plan;
 pub mod program;
 pub mod record;

@@ -9,6 +9,7 @@
 pub mod descriptors;
 pub mod device_filter;
 pub mod mount_attributes;
+pub mod netlink;
 pub mod network;
 pub mod process;
 pub mod seccomp;

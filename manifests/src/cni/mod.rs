@@ -17,6 +17,7 @@
 mod args;
 mod config;
 pub mod host_local;
+pub mod net_info;
 pub mod netd;
 pub mod plugins;
 mod position;

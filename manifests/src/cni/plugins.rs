@@ -28,8 +28,8 @@ pub enum Builtin {
     Ipvlan(Ipvlan),
     /// The loopback interface.
     Loopback,
-    /// Forwarded ports.
-    Portmap(Portmap),
+    /// This network carries the pod's forwarded ports.
+    Portmap,
     /// Rate limits.
     Bandwidth(Bandwidth),
     /// Kernel parameters and settings of the interface.
@@ -76,7 +76,7 @@ impl Builtin {
             "macvlan" => Self::Macvlan(serde_json::from_str(json)?),
             "ipvlan" => Self::Ipvlan(serde_json::from_str(json)?),
             "loopback" => Self::Loopback,
-            "portmap" => Self::Portmap(serde_json::from_str(json)?),
+            "portmap" => Self::Portmap,
             "bandwidth" => Self::Bandwidth(serde_json::from_str(json)?),
             "tuning" => Self::Tuning(serde_json::from_str(json)?),
             "firewall" => Self::Firewall(serde_json::from_str(json)?),
@@ -249,22 +249,6 @@ pub enum IpvlanMode {
     L3,
     /// The same, through the host's netfilter hooks.
     L3s,
-}
-
-/// Plugin `portmap`.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct Portmap {
-    /// What the caller's `--port` came to, where the runtime put it.
-    pub runtime_config: PortmapRuntime,
-}
-
-/// The runtime's part of `portmap`'s configuration.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct PortmapRuntime {
-    /// Ports that somebody else wrote into the file.
-    pub port_mappings: Vec<Value>,
 }
 
 /// Plugin `bandwidth`: rates in bits per second, bursts in bits; 0 for no

@@ -1,0 +1,386 @@
+//! A pod's network: joining, leaving, and what lies between.
+//!
+//! ```text
+//!  join:   record ─▶ ADD, plugin by plugin, network by network ─▶ ports ─▶ firewall
+//!  leave:  DEL, the other way round ─▶ firewall ─▶ namespace's path ─▶ record
+//! ```
+//!
+//! Configurations are CNI's. Plugins of the common types are built in and
+//! speak netlink; any other is a program. What is taken in the host's view is
+//! named after the pod's UUID, so that [`leave`] finds it from the record
+//! alone, however far [`join`] came, and as often as it is called.
+//!
+//! The caller makes the pod's network namespace and hands in its descriptor;
+//! nothing here depends on how the pod is run.
+
+mod error;
+mod execute;
+mod guard;
+mod lease;
+mod namespace;
+mod netlink;
+mod nft;
+mod plugins;
+mod ports;
+mod reclaim;
+mod record;
+mod session;
+mod sysctl;
+
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use manifests::cni::{Args, CniResult, Dns, NetworkConfig};
+use manifests::engine::{Attachment, PrivateNetwork};
+use manifests::network::render_resolv_conf;
+
+pub use error::{Error, PluginError, Result};
+pub use guard::Guard;
+pub use session::Pod;
+
+use netlink::link::{self, Change};
+use ports::Carrier;
+use session::{Attach, Session, builtin, missing_nftables};
+
+/// How long a plugin's program may take, unless the caller says otherwise.
+pub const PLUGIN_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What the supervisor holds while the pod is joined.
+#[derive(Debug)]
+pub struct Joined {
+    /// The text of the apps' `resolv.conf`, where a network had something to
+    /// say and the user had not.
+    pub resolv_conf: Option<String>,
+    /// For the user's eyes.
+    pub warnings: Vec<String>,
+    /// The pod's part of the firewall, if it has any.
+    pub guard: Option<Guard>,
+    /// The claims to the host's ports.
+    pub ports: Vec<OwnedFd>,
+}
+
+/// Joins the networks of `plan`, with the pod's interfaces in `netns`.
+///
+/// # Errors
+/// Whatever stood in the way; all that had been done is undone then, and what
+/// cannot be undone stays on record for [`leave`].
+pub fn join(pod: Pod<'_>, plan: &PrivateNetwork, netns: BorrowedFd<'_>) -> Result<Joined> {
+    check_plan(pod, plan)?;
+    record::begin(pod)?;
+    try_join(pod, plan, netns).inspect_err(|_| {
+        // The first error is the one to tell; gc tries again and tells others.
+        let _ = leave(pod, plan, Some(netns));
+    })
+}
+
+/// Finds out what can be found out before anything is done.
+fn check_plan(pod: Pod<'_>, plan: &PrivateNetwork) -> Result<()> {
+    for attachment in &plan.attachments {
+        let check = || {
+            Args::parse(&attachment.args)?;
+            for plugin in &attachment.config.plugins {
+                if builtin(plugin)?.is_none() {
+                    execute::find(&plugin.kind, pod.plugin_path)?;
+                }
+            }
+            Ok(())
+        };
+        check().map_err(|e: Error| e.of(&attachment.config.name))?;
+    }
+    Ok(())
+}
+
+fn try_join(pod: Pod<'_>, plan: &PrivateNetwork, netns: BorrowedFd<'_>) -> Result<Joined> {
+    let mut session = Session::open(pod, Some(netns))?;
+    session.request_inside(
+        "bring up the pod's interface",
+        "lo",
+        vec![Change::up().message(1)],
+    )?;
+
+    let mut results = Vec::new();
+    for (number, attachment) in plan.attachments.iter().enumerate() {
+        let name = &attachment.config.name;
+        let result = join_one(&mut session, attachment, number).map_err(|e| e.of(name))?;
+        results.push(result);
+    }
+
+    let args: Vec<Args> = parse_args(plan)?;
+    let attach = |number: usize| attach_of(&plan.attachments[number], number, &args[number]);
+    let claims = match carrier(plan) {
+        Some(number) if !plan.ports.is_empty() => {
+            let carrier = Carrier {
+                attach: attach(number),
+                result: &results[number],
+            };
+            ports::forward(&mut session, carrier, &plan.ports)?
+        }
+        _ => Vec::new(),
+    };
+    let elements = std::mem::take(&mut session.elements);
+    let guard = if elements.is_empty() {
+        None
+    } else {
+        // The ear first, so that no change falls between.
+        let guard = Guard::new(elements.clone())?;
+        Session::nft()?.add(&elements).map_err(missing_nftables)?;
+        Some(guard)
+    };
+    let infos: Vec<_> = results
+        .iter()
+        .enumerate()
+        .map(|(n, result)| record::info(pod, attach(n), result))
+        .collect();
+    record::publish(pod, &infos)?;
+    let (dns, warnings) = dns_of(plan, &results);
+    Ok(Joined {
+        resolv_conf: dns
+            .map(|(name, dns)| render_resolv_conf(dns, &format!("from network {name}"))),
+        warnings,
+        guard,
+        ports: claims,
+    })
+}
+
+fn parse_args(plan: &PrivateNetwork) -> Result<Vec<Args>> {
+    plan.attachments
+        .iter()
+        .map(|a| Ok(Args::parse(&a.args)?))
+        .collect()
+}
+
+fn attach_of<'a>(attachment: &'a Attachment, number: usize, args: &'a Args) -> Attach<'a> {
+    Attach {
+        config: &attachment.config,
+        if_name: &attachment.if_name,
+        args: (&attachment.args, args),
+        number,
+    }
+}
+
+fn join_one(
+    session: &mut Session<'_>,
+    attachment: &Attachment,
+    number: usize,
+) -> Result<CniResult> {
+    let args = Args::parse(&attachment.args)?;
+    let attach = attach_of(attachment, number, &args);
+    record::intend(session.pod, attach)?;
+    let mut result = None;
+    for plugin in &attachment.config.plugins {
+        result = Some(plugins::add(session, plugin, attach, result)?);
+    }
+    let result = result.unwrap_or_default();
+    record::joined(session.pod, attach.if_name, &result)?;
+    Ok(result)
+}
+
+/// The network that carries the forwarded ports: the first with a `portmap`
+/// in its chain, else the first that masquerades, else the last.
+fn carrier(plan: &PrivateNetwork) -> Option<usize> {
+    let find = |test: &dyn Fn(&NetworkConfig) -> bool| {
+        plan.attachments.iter().position(|a| test(&a.config))
+    };
+    find(&|config| config.plugins.iter().any(|p| p.kind == "portmap"))
+        .or_else(|| find(&NetworkConfig::ip_masq))
+        .or_else(|| plan.attachments.len().checked_sub(1))
+}
+
+/// What the first network with something to say says about name resolution.
+fn dns_of<'a>(
+    plan: &'a PrivateNetwork,
+    results: &'a [CniResult],
+) -> (Option<(&'a str, &'a Dns)>, Vec<String>) {
+    if !plan.use_dns {
+        return (None, Vec::new());
+    }
+    let mut all = plan
+        .attachments
+        .iter()
+        .zip(results)
+        .filter(|(_, result)| !result.dns.is_empty())
+        .map(|(attachment, result)| (attachment.config.name.as_str(), &result.dns));
+    let first = all.next();
+    let warnings = all
+        .map(|(name, _)| {
+            format!("network {name} plugin specified DNS configuration, but DNS already supplied")
+        })
+        .collect();
+    (first, warnings)
+}
+
+/// Whether a pod with this plan may have something in the firewall.
+fn uses_firewall(plan: &PrivateNetwork) -> bool {
+    let flannel = |config: &NetworkConfig| config.plugins.iter().any(|p| p.kind == "flannel");
+    !plan.ports.is_empty()
+        || plan
+            .attachments
+            .iter()
+            .any(|a| a.config.ip_masq() || flannel(&a.config))
+}
+
+/// Leaves the networks of `plan`, as far as they were joined; `netns` is none
+/// when the pod's namespace is gone. It may be called again at any time.
+///
+/// # Errors
+/// All that went wrong; the rest has been done, and what went wrong is still
+/// on record.
+pub fn leave(
+    pod: Pod<'_>,
+    plan: &PrivateNetwork,
+    netns: Option<BorrowedFd<'_>>,
+) -> std::result::Result<(), Vec<Error>> {
+    // A program may have been given the namespace by a path, which holds it.
+    let published = match netns {
+        Some(_) => None,
+        None => File::open(namespace::path_of(pod.uuid)).ok(),
+    };
+    let netns = netns.or_else(|| published.as_ref().map(File::as_fd));
+    let mut session = Session::open(pod, netns)
+        // A plain file where a mount should be, after a crash.
+        .or_else(|_| Session::open(pod, None))
+        .map_err(|e| vec![e])?;
+    session.assume_published();
+    let mut errors = Vec::new();
+    for (number, attachment) in plan.attachments.iter().enumerate().rev() {
+        if record::intended(pod, &attachment.if_name) {
+            errors.extend(leave_one(&mut session, attachment, number));
+        }
+    }
+    let rest = || {
+        if uses_firewall(plan) {
+            match Session::nft() {
+                Ok(mut nft) => nft.remove(pod.uuid).map_err(missing_nftables)?,
+                // Where there is no firewall there is nothing of ours in it.
+                Err(Error::Missing { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if errors.is_empty() {
+            namespace::withdraw(pod.uuid)?;
+            record::end(pod)?;
+        }
+        Ok(())
+    };
+    let last = rest().err();
+    errors.extend(last);
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(errors)
+    }
+}
+
+fn leave_one(session: &mut Session<'_>, attachment: &Attachment, number: usize) -> Vec<Error> {
+    let pod = session.pod;
+    let name = &attachment.config.name;
+    let of = |e: Error| e.of(name);
+    let known = record::result_of(pod, &attachment.if_name);
+    let config = record::config_of(pod, &attachment.if_name);
+    let attachment = Attachment {
+        config: config.unwrap_or_else(|| attachment.config.clone()),
+        ..attachment.clone()
+    };
+    let args = Args::parse(&attachment.args).unwrap_or_default();
+    let attach = attach_of(&attachment, number, &args);
+    let mut errors: Vec<Error> = attachment
+        .config
+        .plugins
+        .iter()
+        .rev()
+        .filter_map(|plugin| plugins::del(session, plugin, attach, known.as_ref()).err())
+        .map(of)
+        .collect();
+    if errors.is_empty() {
+        errors.extend(record::left(pod, &attachment.if_name).map_err(of).err());
+    }
+    errors
+}
+
+/// Looks whether the pod still has what joining gave it: built-in plugins are
+/// looked after here, programs are asked by CHECK where they know it.
+///
+/// # Errors
+/// The first thing that is missing or wrong.
+pub fn check(pod: Pod<'_>, plan: &PrivateNetwork, netns: BorrowedFd<'_>) -> Result<()> {
+    let mut session = Session::open(pod, Some(netns))?;
+    session.assume_published();
+    for (number, attachment) in plan.attachments.iter().enumerate() {
+        let args = Args::parse(&attachment.args)?;
+        let attach = attach_of(attachment, number, &args);
+        check_one(&mut session, attach).map_err(|e| e.of(&attachment.config.name))?;
+    }
+    Ok(())
+}
+
+fn check_one(session: &mut Session<'_>, attach: Attach<'_>) -> Result<()> {
+    let known = record::result_of(session.pod, attach.if_name).unwrap_or_default();
+    let find = Error::kernel("find the pod's interface", attach.if_name);
+    let inner = link::get(session.inside()?, attach.if_name).map_err(find)?;
+    let there = netlink::route::addresses(session.inside()?, inner.index)
+        .map_err(Error::kernel("read the addresses of", attach.if_name))?;
+    for ip in &known.ips {
+        if !there.iter().any(|(_, address)| *address == ip.address) {
+            let missing = Error::kernel("find the pod's address", ip.address);
+            return Err(missing(rustix::io::Errno::ADDRNOTAVAIL));
+        }
+    }
+    if attach.config.disable_check || !attach.config.cni_version.has_check() {
+        return Ok(());
+    }
+    for plugin in &attach.config.plugins {
+        if builtin(plugin)?.is_none() {
+            session.execute("CHECK", &plugin.kind, plugin, attach, Some(&known))?;
+        }
+    }
+    Ok(())
+}
+
+/// Tells the programs of `config` which attachments to it still exist, as
+/// (pod's UUID, interface): GC, where they know it. Built-in plugins keep
+/// nothing that [`leave`] does not remove.
+///
+/// # Errors
+/// Those of the programs.
+pub fn collect(
+    pod: Pod<'_>,
+    config: &NetworkConfig,
+    valid: &[(String, String)],
+) -> std::result::Result<(), Vec<Error>> {
+    if !config.cni_version.has_gc() || config.disable_gc {
+        return Ok(());
+    }
+    let mut session = Session::open(pod, None).map_err(|e| vec![e])?;
+    let args = Args::default();
+    let attach = Attach {
+        config,
+        if_name: "",
+        args: ("", &args),
+        number: 0,
+    };
+    let valid: Vec<_> = valid
+        .iter()
+        .map(|(id, name)| serde_json::json!({ "containerID": id, "ifname": name }))
+        .collect();
+    let errors: Vec<Error> = config
+        .plugins
+        .iter()
+        .filter(|plugin| matches!(builtin(plugin), Ok(None)))
+        .filter_map(|plugin| {
+            let mut plugin = plugin.clone();
+            plugin
+                .keys
+                .insert("cni.dev/valid-attachments".into(), serde_json::json!(valid));
+            session
+                .execute("GC", &plugin.kind.clone(), &plugin, attach, None)
+                .err()
+        })
+        .map(|e| e.of(&config.name))
+        .collect();
+    if errors.is_empty() {
+        Ok(())
+    } else {
+        Err(errors)
+    }
+}

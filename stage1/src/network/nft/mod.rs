@@ -1,0 +1,333 @@
+//! Our table in nftables: `inet rkt`.
+//!
+//! The rules never change. What belongs to a pod is an element of a set or
+//! map, with the pod's UUID as its comment, so that
+//!
+//! - a packet's way does not grow longer with the number of pods,
+//! - adding and removing is one element each, found by its key, and
+//! - what is removed is provably ours: the comment is compared, and the
+//!   transaction is bound to the generation in which it was.
+//!
+//! ```text
+//!  prerouting, output   to one of our addresses?  any/at: protocol (address) port ─▶ pod, port
+//!  before all           from outside, to 127/8                       ─▶ drop
+//!  postrouting          from masq, not within near, not multicast    ─▶ masquerade
+//!                       forwarded, and within hairpin or from 127/8  ─▶ masquerade
+//! ```
+//!
+//! Nobody else writes to this table, and it does not depend on other tables:
+//! an `accept` of ours does not overrule another table's `drop`.
+//!
+//! Source: linux/netfilter/nf_tables.h, nft(8).
+
+mod elements;
+mod expression;
+mod table;
+
+use rustix::io::Errno;
+use rustix::net::netlink;
+
+pub(crate) use elements::{Element, Family, Key, NETWORK_COMMENT, Set};
+
+use super::netlink::message::{self, DUMP, Message};
+use super::netlink::socket::{Refusal, Socket, refusal_of};
+
+/// Name of the table.
+pub(crate) const TABLE: &str = "rkt";
+
+const SUBSYSTEM: u16 = 10;
+const BATCH_BEGIN: u16 = 0x10;
+const BATCH_END: u16 = 0x11;
+const BATCH_GENERATION: u16 = 1;
+const NFPROTO_INET: u8 = 1;
+
+const NEWTABLE: u16 = 0;
+const GETTABLE: u16 = 1;
+const DELTABLE: u16 = 2;
+const NEWCHAIN: u16 = 3;
+const NEWRULE: u16 = 6;
+const NEWSET: u16 = 9;
+const NEWSETELEM: u16 = 12;
+const GETSETELEM: u16 = 13;
+const DELSETELEM: u16 = 14;
+const NEWGEN: u16 = 15;
+const GETGEN: u16 = 16;
+
+const TABLE_NAME: u16 = 1;
+const GEN_ID: u16 = 1;
+
+/// How often a transaction is tried again because others were faster.
+const ATTEMPTS: usize = 64;
+
+/// Multicast group that hears of every change (`NFNLGRP_NFTABLES`, 7).
+const CHANGES: u32 = 1 << 6;
+
+fn kind(message: u16) -> u16 {
+    SUBSYSTEM << 8 | message
+}
+
+/// `struct nfgenmsg`.
+fn fixed(family: u8, resource: u16) -> [u8; 4] {
+    let [high, low] = resource.to_be_bytes();
+    [family, 0, high, low]
+}
+
+fn request(message: u16, flags: u16) -> Message {
+    Message::new(kind(message), flags, &fixed(NFPROTO_INET, 0))
+}
+
+/// A connection to nftables in one network namespace.
+#[derive(Debug)]
+pub(crate) struct Nft {
+    socket: Socket,
+}
+
+impl Nft {
+    /// Connects to nftables of the calling thread's network namespace.
+    ///
+    /// # Errors
+    /// `EPROTONOSUPPORT` when the kernel has no nftables.
+    pub(crate) fn open() -> Result<Self, Refusal> {
+        Ok(Self {
+            socket: Socket::open(Some(netlink::NETFILTER), 0)?,
+        })
+    }
+
+    /// Makes all of `changes` or none; with `generation`, only if nobody has
+    /// changed anything since.
+    ///
+    /// # Errors
+    /// The first refusal; `ERESTART` when somebody changed something.
+    fn transaction(
+        &mut self,
+        changes: Vec<Message>,
+        generation: Option<u32>,
+    ) -> Result<(), Refusal> {
+        let Some(last) = changes.len().checked_sub(1) else {
+            return Ok(());
+        };
+        let mut begin = Message::new(BATCH_BEGIN, 0, &fixed(0, SUBSYSTEM));
+        if let Some(generation) = generation {
+            begin.be32(BATCH_GENERATION, generation);
+        }
+        // Number 0 is the beginning, the change `i` is `i` + 1.
+        let mut bytes = begin.finish(0);
+        for (index, change) in changes.into_iter().enumerate() {
+            let change = if index == last {
+                change.with_ack()
+            } else {
+                change
+            };
+            bytes.extend(change.finish(index as u32 + 1));
+        }
+        bytes.extend(Message::new(BATCH_END, 0, &fixed(0, SUBSYSTEM)).finish(last as u32 + 2));
+        if bytes.len() > 100 << 10 {
+            rustix::net::sockopt::set_socket_send_buffer_size_force(&self.socket, bytes.len() * 2)?;
+        }
+        self.socket.send(&bytes)?;
+        let mut refusal: Option<Refusal> = None;
+        loop {
+            self.socket.receive()?;
+            let mut done = false;
+            for reply in self.socket.received() {
+                if reply.kind != 2 {
+                    continue;
+                }
+                let sequence = reply.sequence as usize;
+                if let Some(mut refused) = refusal_of(&reply) {
+                    refused.index = sequence.saturating_sub(1);
+                    refusal.get_or_insert(refused);
+                }
+                // A refusal of the beginning is one of the whole.
+                done |= sequence == last + 1 || sequence == 0;
+            }
+            if done {
+                return refusal.map_or(Ok(()), Err);
+            }
+        }
+    }
+
+    /// The number that grows with every change by anybody.
+    fn generation(&mut self) -> Result<u32, Refusal> {
+        let mut generation = None;
+        let ask = Message::new(kind(GETGEN), 0, &fixed(0, 0));
+        self.socket.query(&ask, |reply| {
+            generation = reply
+                .body
+                .get(4..)
+                .and_then(|attributes| message::attribute(attributes, GEN_ID))
+                .and_then(message::as_be32);
+        })?;
+        generation.ok_or(Refusal::from(Errno::PROTO))
+    }
+
+    /// Whether our table is there.
+    pub(crate) fn has_table(&mut self) -> Result<bool, Refusal> {
+        let mut ask = request(GETTABLE, 0);
+        ask.text(TABLE_NAME, TABLE);
+        match self.socket.query(&ask, |_| {}) {
+            Ok(()) => Ok(true),
+            Err(refusal) if refusal.is(Errno::NOENT) => Ok(false),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Adds `elements`, and the table before if it is missing. An element
+    /// that is there with another owner is replaced: whoever has the address
+    /// or the port is the caller, so that owner is dead.
+    ///
+    /// # Errors
+    /// `EPROTONOSUPPORT` or `EOPNOTSUPP` where nftables or a part of it is
+    /// missing; `EAGAIN` when others change the rules without end.
+    pub(crate) fn add(&mut self, elements: &[Element]) -> Result<(), Refusal> {
+        let mut with_table = false;
+        for _ in 0..ATTEMPTS {
+            let generation = self.generation()?;
+            let mut changes = if with_table {
+                table::ruleset()
+            } else {
+                Vec::new()
+            };
+            for element in elements {
+                let there = if with_table {
+                    None
+                } else {
+                    self.get(element.set, &element.key)?
+                };
+                match there {
+                    Some(owner) if owner == element.comment => continue,
+                    // What belongs to a network is the same for whoever added it.
+                    Some(_) if element.comment.starts_with(NETWORK_COMMENT) => continue,
+                    Some(_) => changes.push(elements::delete(element.set, &element.key)),
+                    None => {}
+                }
+                changes.push(elements::add(element));
+            }
+            match self.transaction(changes, Some(generation)) {
+                // The table is missing.
+                Err(refusal) if refusal.is(Errno::NOENT) && !with_table => with_table = true,
+                // Somebody else has made it meanwhile.
+                Err(refusal) if refusal.is(Errno::EXIST) && with_table => with_table = false,
+                Err(refusal) if is_race(&refusal) => {}
+                other => return other,
+            }
+        }
+        Err(Errno::AGAIN.into())
+    }
+
+    /// Removes everything whose comment begins with `owner` and a space, and
+    /// the table when nothing of any pod is left in it.
+    ///
+    /// # Errors
+    /// As for [`Nft::add`]; that nothing is there is none.
+    pub(crate) fn remove(&mut self, owner: &str) -> Result<(), Refusal> {
+        let owner = format!("{owner} ");
+        for _ in 0..ATTEMPTS {
+            if !self.has_table()? {
+                return Ok(());
+            }
+            let generation = self.generation()?;
+            let mut changes = Vec::new();
+            let mut others = false;
+            for set in Set::ALL {
+                for (key, comment) in self.list(set)? {
+                    if comment.starts_with(&owner) {
+                        changes.push(elements::delete(set, &key));
+                    } else {
+                        others |= !comment.starts_with(NETWORK_COMMENT);
+                    }
+                }
+            }
+            if !others {
+                let mut delete = request(DELTABLE, 0);
+                delete.text(TABLE_NAME, TABLE);
+                changes = vec![delete];
+            }
+            match self.transaction(changes, Some(generation)) {
+                Err(refusal) if is_race(&refusal) || refusal.is(Errno::NOENT) => {}
+                other => return other,
+            }
+        }
+        Err(Errno::AGAIN.into())
+    }
+
+    /// The comment of the element with `key`; `None` when there is none.
+    pub(crate) fn get(&mut self, set: Set, key: &Key) -> Result<Option<String>, Refusal> {
+        let ask = elements::get(set, key);
+        let mut found = None;
+        match self.socket.query(&ask, |reply| {
+            found = elements::read(reply.body).into_iter().next();
+        }) {
+            Ok(()) => Ok(found.map(|(_, comment)| comment)),
+            Err(refusal) if refusal.is(Errno::NOENT) => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
+    /// Keys and comments of all elements of `set`; none when there is no
+    /// table.
+    pub(crate) fn list(&mut self, set: Set) -> Result<Vec<(Key, String)>, Refusal> {
+        for _ in 0..ATTEMPTS {
+            let mut found = Vec::new();
+            match self.socket.query(&elements::list(set, DUMP), |reply| {
+                found.extend(elements::read(reply.body));
+            }) {
+                Err(refusal) if refusal.is(Errno::NOENT) => return Ok(Vec::new()),
+                Err(refusal) if refusal.is(Errno::INTR) => {}
+                other => return other.map(|()| found),
+            }
+        }
+        Err(Errno::AGAIN.into())
+    }
+}
+
+/// `ERESTART` is not in rustix: the kernel does not mean it for user space,
+/// except here.
+fn is_race(refusal: &Refusal) -> bool {
+    matches!(refusal.errno.raw_os_error(), 85) || refusal.is(Errno::AGAIN)
+}
+
+/// Opens a socket that becomes readable when a program other than `ours`
+/// changes the rules of this network namespace.
+///
+/// # Errors
+/// As for [`Nft::open`].
+pub(crate) fn watch(ours: &str) -> Result<Socket, Refusal> {
+    use std::os::fd::AsFd;
+
+    // Classic BPF: load half-word and word at an offset, jump if equal, return.
+    const LOAD_HALF: u16 = 0x28;
+    const LOAD_WORD: u16 = 0x20;
+    const JUMP_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    // Each transaction ends with a NEWGEN of its own, whose attributes are the
+    // generation, the process's number and its name, in this order. The kind
+    // is in the machine's byte order, and BPF loads in network order.
+    const KIND_AT: u32 = 4;
+    const NAME_AT: u32 = 16 + 4 + 8 + 8 + 4;
+    let kind = u32::from(kind(NEWGEN).to_be());
+    let mut name = [0; 8];
+    for (to, from) in name.iter_mut().zip(ours.bytes()) {
+        *to = from;
+    }
+    let [first, second] = [&name[..4], &name[4..]].map(|part| {
+        part.iter()
+            .fold(0_u32, |word, byte| word << 8 | u32::from(*byte))
+    });
+    let socket = Socket::open(Some(netlink::NETFILTER), CHANGES)?;
+    sys::netlink::attach_filter(
+        socket.as_fd(),
+        &[
+            (LOAD_HALF, 0, 0, KIND_AT),
+            (JUMP_EQUAL, 0, 4, kind),
+            (LOAD_WORD, 0, 0, NAME_AT),
+            (JUMP_EQUAL, 0, 3, first),
+            (LOAD_WORD, 0, 0, NAME_AT + 4),
+            (JUMP_EQUAL, 0, 1, second),
+            (RETURN, 0, 0, 0),
+            (RETURN, 0, 0, u32::MAX),
+        ],
+    )
+    .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::INVAL))?;
+    Ok(socket)
+}

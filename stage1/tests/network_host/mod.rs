@@ -1,0 +1,292 @@
+//! A host of our own for each test: network and mount namespaces that end with
+//! it, so that the machine's own network is never touched.
+
+#![allow(dead_code, unreachable_pub)]
+
+use std::fs::File;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use manifests::cni::NetworkConfig;
+use manifests::engine::{Attachment, ForwardedPort, PrivateNetwork, Protocol};
+use nix::sched::{CloneFlags, unshare};
+use stage1::network::{self, Error, Joined, Pod};
+
+/// Where Debian's containernetworking-plugins are.
+pub const DEBIAN_PLUGINS: &str = "/usr/lib/cni";
+
+/// The calling thread's own little host. Threads that a test starts afterwards
+/// are in it too.
+pub struct Host {
+    pub directory: tempfile::TempDir,
+    pub plugin_path: Vec<PathBuf>,
+}
+
+impl Host {
+    pub fn new() -> Self {
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("these tests need root");
+        sh("mount --make-rprivate / && mount -t tmpfs none /var/lib && mount -t tmpfs none /run");
+        sh("ip link set lo up");
+        let directory = tempfile::tempdir_in("/run").unwrap();
+        Self {
+            directory,
+            plugin_path: vec![DEBIAN_PLUGINS.into()],
+        }
+    }
+
+    /// A pod with a namespace and a directory of its own.
+    pub fn pod(&self, number: u32) -> TestPod {
+        let uuid = format!("{number:08x}-0000-4000-8000-{number:012x}");
+        let directory = self.directory.path().join("pods/run").join(&uuid);
+        std::fs::create_dir_all(&directory).unwrap();
+        TestPod {
+            uuid,
+            directory,
+            plugin_path: self.plugin_path.clone(),
+            netns: Some(new_namespace()),
+            plan: None,
+            joined: None,
+        }
+    }
+
+    /// Names of the interfaces, without `lo`.
+    pub fn links(&self) -> Vec<String> {
+        let out = sh("ip -o link show | cut -d: -f2");
+        out.lines()
+            .map(|l| l.trim().split('@').next().unwrap().to_owned())
+            .filter(|l| l != "lo")
+            .collect()
+    }
+
+    /// The firewall's rules.
+    pub fn rules(&self) -> String {
+        sh("nft list ruleset")
+    }
+
+    /// The leases of a network.
+    pub fn leases(&self, network: &str) -> Vec<String> {
+        let Ok(entries) = std::fs::read_dir(Path::new("/var/lib/cni/networks").join(network))
+        else {
+            return Vec::new();
+        };
+        let mut names: Vec<String> = entries
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.retain(|name| name != "lock" && !name.starts_with("last_reserved_ip"));
+        names.sort();
+        names
+    }
+}
+
+fn new_namespace() -> OwnedFd {
+    std::thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        File::open("/proc/thread-self/ns/net").unwrap().into()
+    })
+    .join()
+    .unwrap()
+}
+
+/// Another host, beside the one of this thread: its namespace.
+pub struct TestPod {
+    pub uuid: String,
+    pub directory: PathBuf,
+    pub plugin_path: Vec<PathBuf>,
+    pub netns: Option<OwnedFd>,
+    pub plan: Option<PrivateNetwork>,
+    pub joined: Option<Joined>,
+}
+
+impl TestPod {
+    pub fn as_pod(&self) -> Pod<'_> {
+        Pod {
+            uuid: &self.uuid,
+            directory: &self.directory,
+            plugin_path: &self.plugin_path,
+            deadline: Duration::from_secs(20),
+        }
+    }
+
+    pub fn netns(&self) -> BorrowedFd<'_> {
+        self.netns.as_ref().unwrap().as_fd()
+    }
+
+    /// Joins; on failure, the error's line.
+    pub fn try_join(&mut self, plan: PrivateNetwork) -> Result<(), String> {
+        let joined = network::join(self.as_pod(), &plan, self.netns()).map_err(|e| e.line());
+        self.plan = Some(plan);
+        self.joined = Some(joined?);
+        Ok(())
+    }
+
+    pub fn join(&mut self, plan: PrivateNetwork) {
+        self.try_join(plan).unwrap();
+    }
+
+    pub fn leave(&mut self) {
+        self.try_leave().unwrap();
+    }
+
+    pub fn try_leave(&mut self) -> Result<(), Vec<String>> {
+        self.joined = None;
+        let netns = self.netns.as_ref().map(AsFd::as_fd);
+        network::leave(self.as_pod(), self.plan.as_ref().unwrap(), netns)
+            .map_err(|errors| errors.iter().map(Error::line).collect())
+    }
+
+    /// What a shell prints in the pod's namespace; it must succeed.
+    pub fn sh(&self, script: &str) -> String {
+        finish(self.command(script).output().unwrap(), script)
+    }
+
+    /// Whether a shell's script succeeds there.
+    pub fn ok(&self, script: &str) -> bool {
+        self.command(script).output().unwrap().status.success()
+    }
+
+    pub fn command(&self, script: &str) -> Command {
+        let path = format!(
+            "--net=/proc/{}/fd/{}",
+            std::process::id(),
+            self.netns().as_raw_fd()
+        );
+        let mut command = Command::new("nsenter");
+        command.args([&path, "sh", "-c", script]);
+        command
+    }
+
+    /// A program that stays.
+    pub fn spawn(&self, script: &str) -> Running {
+        Running::start(self.command(&format!("exec {script}")))
+    }
+
+    /// The first address.
+    pub fn ip(&self) -> String {
+        self.info()[0]["ip"].as_str().unwrap().to_owned()
+    }
+
+    pub fn info(&self) -> serde_json::Value {
+        let text = std::fs::read_to_string(self.directory.join("net-info.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// A program that answers "hello from PEER" on a port, and waits until it
+    /// listens.
+    pub fn serve(&self, protocol: &str, port: u16) -> Running {
+        let server = self.spawn(&format!(
+            "socat {protocol}-LISTEN:{port},fork,reuseaddr SYSTEM:'echo hello from $SOCAT_PEERADDR'"
+        ));
+        let flag = if protocol.starts_with("TCP") {
+            "t"
+        } else {
+            "u"
+        };
+        let until = Instant::now() + Duration::from_secs(10);
+        while !self.ok(&format!("ss -Hln{flag} 'sport = :{port}' | grep -q .")) {
+            assert!(Instant::now() < until, "socat does not listen on {port}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        server
+    }
+}
+
+/// A process that ends with its value.
+pub struct Running(Child);
+
+impl Running {
+    pub fn start(mut command: Command) -> Self {
+        Self(
+            command
+                .stdout(Stdio::null())
+                .stdin(Stdio::null())
+                .spawn()
+                .unwrap(),
+        )
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn finish(output: std::process::Output, script: &str) -> String {
+    assert!(
+        output.status.success(),
+        "{script}: {}\n{}",
+        output.status,
+        String::from_utf8_lossy(&output.stderr)
+    );
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What a shell prints in the host; it must succeed.
+pub fn sh(script: &str) -> String {
+    finish(
+        Command::new("sh").args(["-c", script]).output().unwrap(),
+        script,
+    )
+}
+
+/// A plan of one network, or more.
+pub fn plan(configs: &[&str]) -> PrivateNetwork {
+    let attachments = configs
+        .iter()
+        .enumerate()
+        .map(|(number, text)| Attachment {
+            if_name: format!("eth{number}"),
+            args: String::new(),
+            file: None,
+            config: NetworkConfig::parse(text).unwrap(),
+        })
+        .collect();
+    PrivateNetwork {
+        attachments,
+        ports: Vec::new(),
+        plugin_path: vec![DEBIAN_PLUGINS.into()],
+        use_dns: true,
+    }
+}
+
+/// The built-in network `default`.
+pub fn default_plan() -> PrivateNetwork {
+    let (found, _) = manifests::cni::netd::all(&[]).unwrap();
+    let choice = manifests::network::NetChoice::parse(["default"]).unwrap();
+    let mut chosen = manifests::cni::netd::choose(found, &choice).unwrap();
+    let (found, args) = chosen.remove(0);
+    PrivateNetwork {
+        attachments: vec![Attachment {
+            if_name: "eth0".into(),
+            args,
+            file: found.file,
+            config: found.config,
+        }],
+        ports: Vec::new(),
+        plugin_path: Vec::new(),
+        use_dns: true,
+    }
+}
+
+/// A forwarded port.
+pub fn port(
+    name: &str,
+    protocol: Protocol,
+    host: &str,
+    host_port: u16,
+    pod_port: u16,
+    count: u16,
+) -> ForwardedPort {
+    let host_ip = (!host.is_empty()).then(|| host.parse().unwrap());
+    ForwardedPort {
+        name: name.into(),
+        protocol,
+        host_ip,
+        host_port,
+        pod_port,
+        count,
+    }
+}
