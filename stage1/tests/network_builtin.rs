@@ -2,7 +2,7 @@
 
 mod network_host;
 
-use network_host::{Host, TestPod, default_plan, plan, sh};
+use network_host::{Host, TestPod, default_plan, plan, sh, skipped};
 
 const BRIDGE: &str = r#"{"cniVersion":"1.0.0","name":"lan","plugins":[{"type":"bridge","bridge":"br-lan",
     "isDefaultGateway":true,"ipMasq":true,"ipam":{"type":"host-local",
@@ -185,7 +185,7 @@ fn ipvlan_pods_share_a_master() {
     let (mut a, mut b) = (host.pod(1), host.pod(2));
     match a.try_join(plan(&[config])) {
         Err(error) if error.contains("this kernel has no ipvlan") => {
-            eprintln!("SKIPPED: {error}");
+            skipped(&error);
             return;
         }
         other => other.unwrap(),

@@ -1,7 +1,7 @@
 //! A host of our own for each test: network and mount namespaces that end with
 //! it, so that the machine's own network is never touched.
 
-#![allow(dead_code, unreachable_pub)]
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::fs::File;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -288,5 +288,22 @@ pub fn port(
         host_port,
         pod_port,
         count,
+    }
+}
+
+/// Says that something cannot be tested here, as `tests::skip` does: `./check`
+/// repeats the line above its summary.
+pub fn skipped(reason: &str) {
+    use std::io::Write;
+    let test = std::thread::current().name().unwrap_or("a test").to_owned();
+    let line = format!("SKIPPED: {test}: {reason}\n");
+    std::io::stderr().write_all(line.as_bytes()).unwrap();
+    if let Some(file) = std::env::var_os("RKT_TEST_SKIPPED") {
+        let mut file = std::fs::OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(file)
+            .unwrap();
+        file.write_all(line.as_bytes()).unwrap();
     }
 }
