@@ -16,7 +16,7 @@ mod syscalls;
 
 pub use capabilities::{ALL_CAPABILITIES, DEFAULT_CAPABILITIES, bounding_set};
 pub use paths::{DEFAULT_DEVICES, DeviceRule, HIDDEN_PATHS, READ_ONLY_PATHS};
-pub use seccomp::{Seccomp, seccomp};
+pub use seccomp::{Seccomp, default_allowed, default_denied, seccomp};
 
 /// Why isolators cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

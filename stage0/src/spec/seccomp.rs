@@ -1,6 +1,6 @@
 //! The filter of system calls, in OCI's words.
 
-use manifests::isolation::Seccomp;
+use manifests::isolation::{Seccomp, default_allowed, default_denied};
 use oci_spec::runtime::{
     Arch, Capability, LinuxSeccomp, LinuxSeccompAction as Action, LinuxSeccompArgBuilder,
     LinuxSeccompOperator, LinuxSyscall,
@@ -36,14 +36,10 @@ pub(super) fn section(
             let denied = rule(calls.clone(), denial(errno)?);
             section_of((Action::ScmpActAllow, None), vec![denied])
         }
-        Seccomp::Default {
-            allowed,
-            denied,
-            errno,
-        } => {
+        Seccomp::Default { errno } => {
             let missing = (Action::ScmpActErrno, errno::number("ENOSYS"));
-            let mut rules = default_rules(allowed, capabilities);
-            rules.push(rule(denied.clone(), denial(errno)?));
+            let mut rules = default_rules(capabilities);
+            rules.push(rule(owned(default_denied()), denial(errno)?));
             section_of(missing, rules)
         }
     };
@@ -68,14 +64,12 @@ fn denial(app: &ResolvedApp, errno: Option<&str>) -> Result<(Action, Option<u32>
 /// kernel code behind it: clone with CLONE_NEWUSER. clone is allowed without
 /// it; clone3, whose flags no filter can see, is missing, and C libraries then
 /// fall back to clone.
-fn default_rules(allowed: &[String], capabilities: &[Capability]) -> Vec<LinuxSyscall> {
+fn default_rules(capabilities: &[Capability]) -> Vec<LinuxSyscall> {
     let allow = (Action::ScmpActAllow, None);
     if capabilities.contains(&Capability::SysAdmin) {
-        return vec![rule(allowed.to_vec(), allow)];
+        return vec![rule(owned(default_allowed()), allow)];
     }
-    let plain = allowed
-        .iter()
-        .filter(|call| !matches!(call.as_str(), "clone" | "clone3"));
+    let plain = default_allowed().filter(|call| !matches!(*call, "clone" | "clone3"));
     let flags = LinuxSeccompArgBuilder::default()
         .index(FLAGS_ARGUMENT)
         .op(LinuxSeccompOperator::ScmpCmpMaskedEq)
@@ -85,7 +79,11 @@ fn default_rules(allowed: &[String], capabilities: &[Capability]) -> Vec<LinuxSy
         .expect("every field has a default");
     let mut clone = rule(vec!["clone".to_owned()], allow);
     clone.set_args(Some(vec![flags]));
-    vec![rule(plain.cloned().collect(), allow), clone]
+    vec![rule(owned(plain), allow), clone]
+}
+
+fn owned(names: impl Iterator<Item = &'static str>) -> Vec<String> {
+    names.map(str::to_owned).collect()
 }
 
 fn rule(names: Vec<String>, (action, errno): (Action, Option<u32>)) -> LinuxSyscall {
