@@ -431,3 +431,25 @@ fn a_hostile_configuration_costs_no_more_than_its_size() {
     // Quadratic work would take a minute.
     assert!(started.elapsed().as_secs() < 30, "{:?}", started.elapsed());
 }
+
+/// Docker writes `null` for what is empty, and members that OCI dropped.
+#[test]
+fn a_configuration_as_docker_writes_it_is_read() {
+    let run = json!({
+        "Hostname": "", "Domainname": "", "User": "", "AttachStdin": false, "Tty": false,
+        "Env": null, "Cmd": ["sh"], "Image": "", "Volumes": null, "WorkingDir": "",
+        "Entrypoint": null, "OnBuild": null, "Labels": null, "ExposedPorts": null,
+    });
+    let mut config = config_with(run.clone());
+    config["container"] = json!("c");
+    config["container_config"] = run;
+    config["docker_version"] = json!("20.10");
+    config["history"] = json!([{"created_by": "/bin/sh", "empty_layer": true}]);
+    let (manifest, warnings) = convert(&config, None);
+    let app = manifest.app.unwrap();
+    assert_eq!(
+        (app.exec, app.user, app.group),
+        (vec!["sh".to_owned()], "0".to_owned(), "0".to_owned())
+    );
+    assert_eq!(warnings, [] as [&str; 0]);
+}
