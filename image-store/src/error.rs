@@ -43,7 +43,7 @@ pub enum StoreError {
         source: io::Error,
     },
     /// A tar that is damaged, hostile or beyond our limits.
-    #[error("bad layer: {0}")]
+    #[error("{}", Self::layer_message(.0))]
     Layer(#[from] LayerError),
     /// Layers that do not fit on each other, or an index beyond its format.
     #[error("cannot merge the layers of {id}: {source}", id = .id.short(12))]
@@ -99,6 +99,14 @@ pub enum StoreError {
         /// Where and why.
         reason: String,
     },
+    /// A name's file that does not parse.
+    #[error("{} is damaged ({reason}); remove it and fetch the image again", .path.display())]
+    DamagedName {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        reason: String,
+    },
     /// A record, a draft or a caller names an object that is not there.
     #[error("object {0} is missing from the store; fetch the image again")]
     MissingObject(Digest),
@@ -108,6 +116,12 @@ pub enum StoreError {
         /// The image.
         id: ImageId,
         /// What the kernel said.
+        reason: String,
+    },
+    /// Every backend said why it cannot.
+    #[error("cannot provide the image's root file system: {reason}")]
+    NoBackend {
+        /// The last one's reason.
         reason: String,
     },
     /// Somebody else holds what we need.
@@ -123,6 +137,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// What [`StoreError::Layer`] says; `write` says it too.
+    pub(crate) fn layer_message(error: &LayerError) -> String {
+        format!("bad layer: {error}")
+    }
+
     /// An [`io::Error`] with what was being done to what.
     pub(crate) fn io(action: &'static str, path: impl AsRef<Path>, source: io::Error) -> Self {
         let path = path.as_ref().to_owned();

@@ -19,25 +19,31 @@
 //! directories do not show.
 
 mod backend;
+mod dirs;
 mod erofs;
 mod error;
+mod hash;
 mod layer;
+mod lock;
+mod names;
 mod record;
 mod rootfs;
 mod staging;
 mod store;
 mod sweep;
 mod tar;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 pub use backend::{BackendChoice, MountedImage};
 pub use erofs::IndexError;
 pub use error::{Result, StoreError};
 pub use layer::{LayerKind, LayerWriter, StagedLayer};
-pub use record::{ImageRecord, OciObjects, RecordedLayer, RecordedObject, Stack};
-pub use rootfs::LayerError;
+pub use record::{ImageRecord, OciObjects, RecordedIndex, RecordedLayer, Stack};
+pub use rootfs::{EntryFault, LayerError};
 pub use staging::{ImageDraft, ObjectWriter, StagedObject, Staging};
 pub use store::Store;
 pub use sweep::{GcReport, Keep};
-pub use tar::TarError;
+pub use tar::{TarError, TarFault};
 pub use verify::Damage;

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::layer::LayerKind;
 
-/// `store/images/<image-id>`, JSON.
+/// `store/images/<image-id>`, JSON. What an image is called is not part of it;
+/// see [`Store::names`](crate::Store::names).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ImageRecord {
@@ -24,11 +25,7 @@ pub struct ImageRecord {
     /// The layers, in the shape in which they are laid on each other.
     pub rootfs: Stack<RecordedLayer>,
     /// The merged EROFS index.
-    pub index: RecordedObject,
-    /// Names the image was fetched under. When read through the store, those
-    /// that lead elsewhere by now have been left out.
-    #[serde(default)]
-    pub names: Vec<String>,
+    pub index: RecordedIndex,
     /// When the image was committed.
     pub imported: SystemTime,
     /// What was checked before the image was let in.
@@ -106,13 +103,16 @@ pub struct RecordedLayer {
     pub kind: LayerKind,
 }
 
-/// An object as the record remembers it.
+/// The index as the record remembers it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordedObject {
-    /// Its name under `objects/`.
+pub struct RecordedIndex {
+    /// Of the EROFS file.
     pub digest: Digest,
-    /// In bytes.
+    /// Of the EROFS file, in bytes.
     pub size: u64,
+    /// The tars it points into, in the order of its device table; layers
+    /// without data of their own are not among them.
+    pub devices: Vec<Digest>,
 }
 
 /// The documents an OCI image came with, byte for byte.

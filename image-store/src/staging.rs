@@ -1,33 +1,110 @@
 //! In flight: what is not yet part of the store, and the commit.
-#![expect(unused_variables, clippy::unimplemented, reason = "being filled in")]
+//!
+//! ```text
+//! staging/<boot-id>/<random>/N ──syncfs──▶ rename to objects/… ──▶ rename to images/<id> ──▶ names
+//! ```
+//!
+//! One `syncfs` for everything, because a file system that journals commits
+//! once for it, and once per file for `fsync`. After a crash a record is found
+//! only with all its objects: renames reach the disk in their order.
 
+use std::collections::HashMap;
+use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use manifests::appc::ImageManifest;
 use manifests::digest::{Algorithm, Digest};
 use manifests::image_id::ImageId;
 use manifests::trust::Verification;
+use serde::Serialize;
 
-use crate::error::Result;
+use crate::dirs::{self, OBJECT_MODE};
+use crate::erofs::{Index, Tar};
+use crate::error::{Context, Result, StoreError};
+use crate::hash::Hasher;
 use crate::layer::{LayerKind, LayerWriter, StagedLayer};
-use crate::record::{ImageRecord, OciObjects, Stack};
+use crate::lock::{self, Wait};
+use crate::names::{self, NameRecord};
+use crate::record::{ImageRecord, OciObjects, RecordedIndex, RecordedLayer, Stack};
+use crate::rootfs::{Source, Tree, render};
 use crate::store::Store;
+
+/// Sweeps take milliseconds.
+const WAIT_FOR_SWEEP: Wait = Wait {
+    what: "the image store",
+    by: "a garbage collection",
+    at_most: Duration::from_secs(30),
+};
+
+/// As much as is worth a system call.
+const WRITE_SIZE: usize = 256 << 10;
 
 /// A staging directory of this boot; removed on drop. `Sync`: writers can be
 /// made and finished on several threads. While it lives, no sweep removes an
 /// object, so what [`Store::has_object`] said stays true.
 #[derive(Debug)]
 pub struct Staging<'a> {
-    pub(crate) store: &'a Store,
+    store: &'a Store,
+    shared: Arc<Shared>,
 }
 
-impl Staging<'_> {
+/// Lives as long as the last writer.
+#[derive(Debug)]
+struct Shared {
+    dir: tempfile::TempDir,
+    /// Shared lock on `store/`.
+    _lock: File,
+    next: AtomicU64,
+    objects: Mutex<HashMap<Digest, PathBuf>>,
+}
+
+impl<'a> Staging<'a> {
+    pub(crate) fn new(store: &'a Store) -> Result<Self> {
+        let parent = store.dirs.make()?;
+        let root = store.dirs.root();
+        let lock = File::open(root).context("open", root)?;
+        lock::shared(&lock, root, &WAIT_FOR_SWEEP)?;
+        let dir = tempfile::Builder::new()
+            .prefix("")
+            .rand_bytes(12)
+            .tempdir_in(&parent)
+            .context("create a staging directory in", &parent)?;
+        Ok(Self {
+            store,
+            shared: Arc::new(Shared {
+                dir,
+                _lock: lock,
+                next: AtomicU64::new(0),
+                objects: Mutex::default(),
+            }),
+        })
+    }
+
+    /// The directory, for what is published by itself.
+    pub(crate) fn path(&self) -> &Path {
+        self.shared.dir.path()
+    }
+
     /// A plain object (manifest, config).
     ///
     /// # Errors
     /// The staging file cannot be made.
     pub fn object(&self, algorithm: Algorithm) -> Result<ObjectWriter> {
-        unimplemented!()
+        let (path, file) = self.shared.file()?;
+        Ok(ObjectWriter {
+            shared: Arc::clone(&self.shared),
+            path,
+            file,
+            hasher: Hasher::new(algorithm),
+            size: 0,
+            buffer: Vec::new(),
+            failed: None,
+        })
     }
 
     /// A layer: its uncompressed tar goes in. Hostile or truncated tars fail.
@@ -35,7 +112,7 @@ impl Staging<'_> {
     /// # Errors
     /// The staging file cannot be made.
     pub fn layer(&self, algorithm: Algorithm, kind: LayerKind) -> Result<LayerWriter> {
-        unimplemented!()
+        Ok(LayerWriter::new(self.object(algorithm)?, kind))
     }
 
     /// A layer that the store already has, indexed again from its tar.
@@ -43,41 +120,270 @@ impl Staging<'_> {
     /// # Errors
     /// The object is missing, or is not such a tar.
     pub fn stored_layer(&self, digest: &Digest, kind: LayerKind) -> Result<StagedLayer> {
-        unimplemented!()
+        self.store.scan_layer(digest, kind)
     }
 
     /// Builds the merged index, syncs once, publishes the objects, then the
     /// record, then the names. Committing an image that is already there
-    /// replaces its record and adds the names.
+    /// replaces its record.
     ///
     /// # Errors
     /// Layers that do not fit on each other, an object that is neither staged
     /// nor stored, or a disk that is full; nothing is published then.
     pub fn commit(self, draft: ImageDraft) -> Result<ImageRecord> {
-        unimplemented!()
+        let index = self.index(&draft.id, &draft.rootfs)?;
+        let layer = |layer: &StagedLayer| {
+            Ok::<_, StoreError>(RecordedLayer {
+                digest: layer.object.digest.clone(),
+                size: layer.object.size,
+                kind: layer.kind,
+            })
+        };
+        let record = ImageRecord {
+            rootfs: draft.rootfs.map(&mut { layer })?,
+            index,
+            id: draft.id,
+            manifest: draft.manifest,
+            oci: draft.oci,
+            imported: SystemTime::now(),
+            verification: draft.verification,
+        };
+        let staged_record = self.document(&record)?;
+        let mut staged_names = Vec::new();
+        for name in draft.names {
+            let file = self.store.dirs.names().join(names::file_name(&name));
+            let image = record.id.clone();
+            staged_names.push((self.document(&NameRecord { name, image })?, file));
+        }
+        self.check_present(record.objects().into_iter())?;
+        self.sync()?;
+        self.publish_objects(record.objects().into_iter())?;
+        rename(&staged_record, &self.store.dirs.image(&record.id))?;
+        for (staged, file) in staged_names {
+            rename(&staged, &file)?;
+        }
+        Ok(record)
     }
+
+    /// Publishes objects by themselves, in the place of what has their names:
+    /// the repair of an image that is committed already.
+    ///
+    /// # Errors
+    /// One was not staged here, or the disk is full.
+    pub fn replace(self, objects: &[StagedObject]) -> Result<()> {
+        let digests = || objects.iter().map(|o| &o.digest);
+        self.check_present(digests())?;
+        self.sync()?;
+        self.publish_objects(digests())
+    }
+
+    /// Merges the layers and stages their index.
+    pub(crate) fn index(&self, id: &ImageId, rootfs: &Stack<StagedLayer>) -> Result<RecordedIndex> {
+        let merged = Merged::new(id, rootfs)?;
+        let index_error = |source| StoreError::Index {
+            id: id.clone(),
+            source,
+        };
+        let index = Index::new(&merged.tree, &merged.tars).map_err(index_error)?;
+        let mut out = self.object(Algorithm::Sha256)?;
+        let path = out.path.clone();
+        index.write(&mut out).context("write", &path)?;
+        let StagedObject { digest, size } = out.finish(None)?;
+        let device = |&source: &u32| merged.digests[source as usize].clone();
+        Ok(RecordedIndex {
+            digest,
+            size,
+            devices: index.devices().iter().map(device).collect(),
+        })
+    }
+
+    fn document(&self, document: &impl Serialize) -> Result<PathBuf> {
+        let (path, mut file) = self.shared.file()?;
+        let text = serde_json::to_vec(document).map_err(io::Error::from);
+        let text = text.context("write", &path)?;
+        file.write_all(&text).context("write", &path)?;
+        Ok(path)
+    }
+
+    fn check_present<'d>(&self, digests: impl Iterator<Item = &'d Digest>) -> Result<()> {
+        for digest in digests {
+            if self.shared.staged(digest).is_none() && !self.store.has_object(digest) {
+                return Err(StoreError::MissingObject(digest.clone()));
+            }
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        let dir = File::open(self.path()).context("open", self.path())?;
+        rustix::fs::syncfs(&dir).context("sync", self.path())
+    }
+
+    /// Renames over what may be there: the same bytes, unless it was damaged.
+    fn publish_objects<'d>(&self, digests: impl Iterator<Item = &'d Digest>) -> Result<()> {
+        for digest in digests {
+            let Some(staged) = self.shared.staged(digest) else {
+                continue;
+            };
+            let object = self.store.dirs.object(digest);
+            if let Err(e) = fs::rename(&staged, &object) {
+                if e.kind() != io::ErrorKind::NotFound {
+                    return Err(e).context("publish", &object);
+                }
+                if let Some(parent) = object.parent() {
+                    dirs::make_shared(parent)?;
+                }
+                rename(&staged, &object)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// All layers of an image as one tree.
+pub(crate) struct Merged {
+    pub(crate) tree: Tree,
+    /// Every tar once; the tree's files name them by their place.
+    pub(crate) tars: Vec<Tar>,
+    pub(crate) digests: Vec<Digest>,
+}
+
+impl Merged {
+    /// # Errors
+    /// The layers do not fit on each other.
+    pub(crate) fn new(id: &ImageId, rootfs: &Stack<StagedLayer>) -> Result<Self> {
+        let mut tars = Vec::new();
+        let mut digests = Vec::new();
+        let mut numbers: HashMap<&Digest, u32> = HashMap::new();
+        for layer in rootfs.layers() {
+            let digest = &layer.object.digest;
+            numbers.entry(digest).or_insert_with(|| {
+                digests.push(digest.clone());
+                tars.push(Tar {
+                    tag: digest.hex().to_owned(),
+                    size: layer.object.size,
+                });
+                digests.len() as u32 - 1
+            });
+        }
+        let sources = rootfs.map(&mut |layer: &StagedLayer| {
+            Ok::<_, StoreError>(Source {
+                layer: Arc::clone(&layer.tree),
+                number: numbers[&layer.object.digest],
+            })
+        })?;
+        let tree = render(&sources).map_err(|source| StoreError::Merge {
+            id: id.clone(),
+            source,
+        })?;
+        Ok(Self {
+            tree,
+            tars,
+            digests,
+        })
+    }
+}
+
+impl Shared {
+    fn file(&self) -> Result<(PathBuf, File)> {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        let path = self.dir.path().join(number.to_string());
+        let file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(OBJECT_MODE)
+            .open(&path)
+            .context("create", &path)?;
+        Ok((path, file))
+    }
+
+    fn staged(&self, digest: &Digest) -> Option<PathBuf> {
+        let objects = self.objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.get(digest).cloned()
+    }
+}
+
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    fs::rename(from, to).context("publish", to)
 }
 
 /// Takes the bytes of a plain object.
 #[derive(Debug)]
-pub struct ObjectWriter {}
-
-impl Write for ObjectWriter {
-    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        unimplemented!()
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        unimplemented!()
-    }
+pub struct ObjectWriter {
+    shared: Arc<Shared>,
+    path: PathBuf,
+    file: File,
+    hasher: Hasher,
+    size: u64,
+    buffer: Vec<u8>,
+    /// Why a write failed; all later ones would leave a gap.
+    failed: Option<StoreError>,
 }
 
 impl ObjectWriter {
     /// Ends the object.
     ///
     /// # Errors
-    /// A digest other than `expected`.
-    pub fn finish(self, expected: Option<&Digest>) -> Result<StagedObject> {
-        unimplemented!()
+    /// A digest other than `expected`, or a write that failed earlier.
+    pub fn finish(mut self, expected: Option<&Digest>) -> Result<StagedObject> {
+        let flushed = self.flush();
+        if let Some(error) = self.failed {
+            return Err(error);
+        }
+        flushed.context("write", &self.path)?;
+        let digest = self.hasher.finish();
+        let size = self.size;
+        if let Some(expected) = expected
+            && *expected != digest
+        {
+            return Err(StoreError::DigestMismatch {
+                expected: expected.clone(),
+                actual: digest,
+                size,
+            });
+        }
+        let objects = &self.shared.objects;
+        let mut objects = objects.lock().unwrap_or_else(PoisonError::into_inner);
+        objects.insert(digest.clone(), self.path);
+        Ok(StagedObject { digest, size })
+    }
+
+    fn write_out(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.failed.is_some() {
+            return Err(io::Error::other("an earlier write failed"));
+        }
+        self.file.write_all(bytes).map_err(|source| {
+            let kind = source.kind();
+            let error = StoreError::io("write", self.shared.dir.path(), source);
+            let message = error.to_string();
+            self.failed = Some(error);
+            io::Error::new(kind, message)
+        })
+    }
+}
+
+impl Write for ObjectWriter {
+    /// Takes all of `buf`.
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.hasher.update(buf);
+        self.size += buf.len() as u64;
+        if self.buffer.len() + buf.len() > WRITE_SIZE {
+            self.flush()?;
+        }
+        if buf.len() >= WRITE_SIZE {
+            self.write_out(buf)?;
+        } else {
+            self.buffer.extend_from_slice(buf);
+        }
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let written = self.write_out(&buffer);
+        buffer.clear();
+        self.buffer = buffer;
+        written
     }
 }
 

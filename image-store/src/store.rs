@@ -1,32 +1,38 @@
 //! The store's directories and what is looked up in them.
-#![expect(unused_variables, clippy::unimplemented, reason = "being filled in")]
 
-use std::fs::File;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 
 use manifests::digest::Digest;
 use manifests::image_id::ImageId;
 
-use crate::backend::{BackendChoice, MountedImage};
-use crate::error::Result;
+use crate::backend::{self, BackendChoice, MountedImage};
+use crate::dirs::{self, Dirs};
+use crate::error::{Context, Result, StoreError};
+use crate::layer::{LayerKind, StagedLayer, scan};
+use crate::names;
 use crate::record::ImageRecord;
 use crate::staging::Staging;
-use crate::sweep::{GcReport, Keep};
-use crate::verify::Damage;
+use crate::sweep::{self, GcReport, Keep};
+use crate::verify::{self, Damage};
 
 /// The store below one data directory. Cheap to open: no scan, no lock, and
 /// nothing is made before something is staged.
 #[derive(Debug, Clone)]
 pub struct Store {
-    dir: PathBuf,
+    pub(crate) data_dir: PathBuf,
+    pub(crate) dirs: Dirs,
 }
 
 impl Store {
     /// The store in `data_dir`, whether or not it has been made yet.
     pub fn open(data_dir: &Path) -> Self {
         Self {
-            dir: data_dir.join("store"),
+            data_dir: data_dir.to_owned(),
+            dirs: Dirs::new(data_dir),
         }
     }
 
@@ -35,20 +41,26 @@ impl Store {
     /// # Errors
     /// The directories cannot be made, or a sweep is running and does not end.
     pub fn stage(&self) -> Result<Staging<'_>> {
-        unimplemented!()
+        Staging::new(self)
     }
 
     /// Whether the object is there. Only a [`Staging`] keeps it there.
     pub fn has_object(&self, digest: &Digest) -> bool {
-        unimplemented!()
+        self.dirs.object(digest).is_file()
     }
 
     /// The object's bytes, for reading.
     ///
     /// # Errors
-    /// [`StoreError::MissingObject`](crate::StoreError::MissingObject).
+    /// [`StoreError::MissingObject`].
     pub fn open_object(&self, digest: &Digest) -> Result<File> {
-        unimplemented!()
+        let path = self.dirs.object(digest);
+        match File::open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                Err(StoreError::MissingObject(digest.clone()))
+            }
+            other => other.context("open", path),
+        }
     }
 
     /// The record of an image that is known by its full id.
@@ -56,7 +68,21 @@ impl Store {
     /// # Errors
     /// The record cannot be read or is damaged; an absent one is `Ok(None)`.
     pub fn image(&self, id: &ImageId) -> Result<Option<ImageRecord>> {
-        unimplemented!()
+        let path = self.dirs.image(id);
+        let text = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.context("read", &path)?,
+        };
+        let damaged = |reason: String| StoreError::DamagedRecord {
+            path: path.clone(),
+            reason,
+        };
+        let record: ImageRecord =
+            serde_json::from_slice(&text).map_err(|e| damaged(e.to_string()))?;
+        if record.id != *id {
+            return Err(damaged(format!("it is the record of {}", record.id)));
+        }
+        Ok(Some(record))
     }
 
     /// Every record, sorted by id; one that cannot be read is an `Err` of its
@@ -65,7 +91,17 @@ impl Store {
     /// # Errors
     /// The directory of records cannot be read.
     pub fn images(&self) -> Result<Vec<Result<ImageRecord>>> {
-        unimplemented!()
+        let records = self.image_ids()?.into_iter();
+        Ok(records
+            .filter_map(|id| self.image(&id).transpose())
+            .collect())
+    }
+
+    /// The ids of all records, sorted, none of them read.
+    pub(crate) fn image_ids(&self) -> Result<Vec<ImageId>> {
+        let files = dirs::list(&self.dirs.images())?;
+        let id = |path: &PathBuf| path.file_name()?.to_str()?.parse().ok();
+        Ok(files.iter().filter_map(id).collect())
     }
 
     /// The one image whose id starts with this (`sha512-ab…`, `sha256-ab…`, at
@@ -74,7 +110,23 @@ impl Store {
     /// # Errors
     /// None or several do, or `prefix` cannot be the beginning of an id.
     pub fn find_id(&self, prefix: &str) -> Result<ImageId> {
-        unimplemented!()
+        let digits = prefix
+            .strip_prefix("sha512-")
+            .or_else(|| prefix.strip_prefix("sha256-"));
+        let hex = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if !digits.is_some_and(|d| d.len() >= 2 && d.bytes().all(hex)) {
+            return Err(StoreError::BadPrefix(prefix.to_owned()));
+        }
+        let mut found: Vec<ImageId> = self.image_ids()?;
+        found.retain(|id| id.to_string().starts_with(prefix));
+        if found.len() > 1 {
+            return Err(StoreError::Ambiguous {
+                prefix: prefix.to_owned(),
+                candidates: found.iter().map(|id| id.short(12)).collect(),
+            });
+        }
+        let found = found.pop();
+        found.ok_or_else(|| StoreError::ImageNotFound(prefix.to_owned()))
     }
 
     /// What `name` was last fetched as. The name is the canonical reference
@@ -83,7 +135,17 @@ impl Store {
     /// # Errors
     /// The name's file cannot be read; an unknown name is `Ok(None)`.
     pub fn find_name(&self, name: &str) -> Result<Option<ImageId>> {
-        unimplemented!()
+        let path = self.dirs.names().join(names::file_name(name));
+        let record = names::read(&path)?.filter(|record| record.name == name);
+        Ok(record.map(|record| record.image))
+    }
+
+    /// Every name, sorted, by the image it leads to.
+    ///
+    /// # Errors
+    /// The directory of names cannot be read.
+    pub fn names(&self) -> Result<BTreeMap<ImageId, Vec<String>>> {
+        names::by_image(&self.dirs.names())
     }
 
     /// Makes the image's root file system available on the host and pins it:
@@ -92,7 +154,7 @@ impl Store {
     /// # Errors
     /// An object is missing or damaged, or neither backend can.
     pub fn mount(&self, image: &ImageRecord, backend: BackendChoice) -> Result<MountedImage> {
-        unimplemented!()
+        backend::mount(self, image, backend)
     }
 
     /// Writes the image's root file system into an empty directory: for
@@ -102,7 +164,7 @@ impl Store {
     /// An object is missing, the disk is full, or a right is missing. What was
     /// written so far stays.
     pub fn render(&self, image: &ImageRecord, into: BorrowedFd<'_>) -> Result<()> {
-        unimplemented!()
+        backend::render(self, image, into)
     }
 
     /// Removes the record and the names. Objects and mounts that nobody else
@@ -110,10 +172,9 @@ impl Store {
     /// damaged record can be removed as well.
     ///
     /// # Errors
-    /// [`StoreError::ImageNotFound`](crate::StoreError::ImageNotFound), or the
-    /// record cannot be removed.
-    pub fn remove(&self, id: &ImageId) -> Result<GcReport> {
-        unimplemented!()
+    /// [`StoreError::ImageNotFound`], or the record cannot be removed.
+    pub fn remove(&self, id: &ImageId, keep: &Keep) -> Result<GcReport> {
+        sweep::remove(self, id, keep)
     }
 
     /// Sweeps staging directories nobody owns, unreferenced objects, unused
@@ -123,15 +184,21 @@ impl Store {
     /// A directory cannot be read. That something was in use is no error but
     /// part of the report.
     pub fn gc(&self, keep: &Keep) -> Result<GcReport> {
-        unimplemented!()
+        sweep::gc(self, keep)
     }
 
     /// Reads every object of the image again and names what is damaged.
     ///
     /// # Errors
-    /// The record cannot be read. A damaged object is no error but part of the
-    /// answer.
+    /// An object cannot be read at all. A damaged or missing one is no error
+    /// but part of the answer.
     pub fn verify(&self, image: &ImageRecord) -> Result<Vec<Damage>> {
-        unimplemented!()
+        verify::verify(self, image)
+    }
+
+    /// Reads the headers of a stored layer.
+    pub(crate) fn scan_layer(&self, digest: &Digest, kind: LayerKind) -> Result<StagedLayer> {
+        let file = self.open_object(digest)?;
+        scan(&file, &self.dirs.object(digest), digest, kind)
     }
 }
