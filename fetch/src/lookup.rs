@@ -72,9 +72,11 @@ fn find_app(
     // A record that cannot be read is no candidate; `image list` and
     // `image verify` are the places that tell about it.
     let candidates = store.images()?.into_iter().flatten().filter(matches);
+    let names = store.names()?;
     let asked_version = wanted.labels().contains_key("version");
     Ok(candidates.max_by_key(|record| {
-        let latest = !asked_version && is_latest(record);
+        let names = names.get(&record.id).map_or(&[][..], Vec::as_slice);
+        let latest = !asked_version && is_latest(names);
         (latest, record.imported, Reverse(record.id.clone()))
     }))
 }
@@ -106,9 +108,8 @@ pub(crate) fn with_defaults<'a>(
 
 /// Fetched as the newest there is: by a name without version or by the tag
 /// `latest`.
-fn is_latest(record: &ImageRecord) -> bool {
-    record
-        .names
+fn is_latest(names: &[String]) -> bool {
+    names
         .iter()
         .any(|name| match Reference::parse_canonical(name) {
             Ok(Reference::App(app)) => !app.labels().contains_key("version"),
