@@ -10,6 +10,7 @@ mod fetching;
 mod output;
 mod podding;
 mod progress;
+mod report;
 mod starting;
 mod verbs;
 

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
+use image_store::Keep;
 use stage0::pods::{Collector, Event};
 
 use crate::cli::{self, Context, Simple};
@@ -34,7 +35,15 @@ impl Simple for Gc {
             expire_prepared: self.expire_prepared,
             mark_only: self.mark_only,
         };
-        collector.run(&context.pods()?, &mut |event| tell(event, context.debug()))?;
+        let pods = context.pods()?;
+        collector.run(&pods, &mut |event| tell(event, context.debug()))?;
+        // What crashed fetches left; the images stay as they are.
+        let keep = Keep {
+            pods: pods.images()?,
+        };
+        for left in context.store()?.gc(&keep)?.left {
+            context.tell(&left);
+        }
         Ok(ExitCode::SUCCESS)
     }
 }

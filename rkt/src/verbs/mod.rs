@@ -2,14 +2,20 @@
 
 mod cat_manifest;
 mod completion;
+mod config;
 mod fetch;
 mod gc;
 mod help;
+mod image;
+mod list;
 mod man;
 mod prepare;
 mod rm;
 mod run;
 mod run_prepared;
+mod status;
+mod stop;
+mod trust;
 mod version;
 
 use std::path::Path;
@@ -64,9 +70,20 @@ pub(crate) const ALL: &[Verb] = &[
     as_root(images::<prepare::Prepare>(&["prepare"])),
     as_root(plain::<run_prepared::RunPrepared>(&["run-prepared"])),
     images::<fetch::Fetch>(&["fetch"]),
-    plain::<cat_manifest::CatManifest>(&["cat-manifest"]),
+    plain::<list::List>(&["list"]),
+    plain::<status::Status>(&["status"]),
+    plain::<stop::Stop>(&["stop"]),
     as_root(plain::<rm::Rm>(&["rm"])),
     as_root(plain::<gc::Gc>(&["gc"])),
+    plain::<cat_manifest::CatManifest>(&["cat-manifest"]),
+    plain::<image::List>(&["image", "list"]),
+    plain::<image::Rm>(&["image", "rm"]),
+    plain::<image::CatManifest>(&["image", "cat-manifest"]),
+    plain::<image::Verify>(&["image", "verify"]),
+    plain::<image::Export>(&["image", "export"]),
+    plain::<image::Gc>(&["image", "gc"]),
+    plain::<trust::Trust>(&["trust"]),
+    plain::<config::Config>(&["config"]),
     plain::<version::Version>(&["version"]),
     plain::<completion::Completion>(&["completion"]),
     plain::<help::Help>(&["help"]),
@@ -121,6 +138,19 @@ fn one_uuid(typed: Vec<String>, file: Option<&Path>) -> Result<String, Failure> 
         (Some(uuid), true) => Ok(uuid),
         _ => Err(Failure::new("must provide exactly one UUID")),
     }
+}
+
+/// What could not be listed, behind what could; the exit code stays 0.
+fn error_block(what: &str, errors: &[String]) {
+    if errors.is_empty() {
+        return;
+    }
+    let line = "-".repeat(40);
+    eprintln!("{} error(s) encountered when listing {what}:\n{line}", errors.len());
+    for error in errors {
+        eprintln!("{error}\n{line}");
+    }
+    eprintln!("misc:\n  rkt's appc version: {}\n", manifests::appc::VERSION);
 }
 
 /// What a group is for.

@@ -4,10 +4,12 @@
 //! with that. But it is never *wrong*: the state it tells was the pod's state
 //! at one moment between call and return.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use manifests::image_id::ImageId;
 use rustix::fs::{Dir, FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use uuid::Uuid;
@@ -148,6 +150,20 @@ impl Pods {
             }
         }
         Ok(pods)
+    }
+
+    /// The images of all pods that exist. A pod whose manifest cannot be read
+    /// has none that anybody could still mount.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub fn images(&self) -> Result<BTreeSet<ImageId>, PodError> {
+        let manifests = self.list()?.into_iter().flatten();
+        let apps = manifests.filter_map(|pod| pod.manifest().ok());
+        Ok(apps
+            .flat_map(|manifest| manifest.apps)
+            .filter_map(|app| app.image.id.full())
+            .collect())
     }
 
     /// The one pod whose UUID starts like this.

@@ -1,0 +1,394 @@
+//! What is told about a pod: the one answer behind `list` and `status`, as
+//! text and as JSON.
+//!
+//! Source of the shapes: rkt's command-line reference, "JSON shapes". Beyond
+//! it stand `signal`, `oom_killed`, `error` and `verification` of an app and
+//! `error` of a pod; all are left out when there is nothing to tell.
+
+use std::collections::BTreeMap;
+use std::time::SystemTime;
+
+use image_store::Store;
+use manifests::appc::{PodManifest, RuntimeApp, VolumeSource};
+use manifests::engine::AppStatus;
+use manifests::trust::Verification;
+use serde::Serialize;
+use stage0::boot;
+use stage0::pods::{Pod, State};
+
+/// One pod.
+#[derive(Debug, Serialize)]
+pub(crate) struct PodReport {
+    /// The UUID.
+    pub(crate) name: String,
+    #[serde(serialize_with = "state_word")]
+    pub(crate) state: State,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) networks: Vec<NetworkReport>,
+    pub(crate) app_names: Vec<String>,
+    pub(crate) apps: Vec<AppReport>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
+    pub(crate) created_at: Option<SystemTime>,
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
+    pub(crate) started_at: Option<SystemTime>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) user_annotations: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) user_labels: BTreeMap<String, String>,
+    /// PID 1 as the host sees it.
+    #[serde(skip)]
+    pub(crate) pid: Option<i32>,
+    /// What is wrong with the pod's files, or why it ended without its doing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) errors: Vec<String>,
+}
+
+/// A network that a pod has joined.
+#[derive(Debug, Serialize)]
+pub(crate) struct NetworkReport {
+    #[serde(rename = "netName")]
+    pub(crate) name: String,
+    pub(crate) ip: String,
+}
+
+/// One app of a pod.
+#[derive(Debug, Serialize)]
+pub(crate) struct AppReport {
+    pub(crate) name: String,
+    pub(crate) image_id: String,
+    /// `name[:version]`; `--` where the manifest has no name.
+    #[serde(rename = "image_name")]
+    pub(crate) image_name: String,
+    pub(crate) state: AppState,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) created_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) started_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) finished_at: Option<i64>,
+    /// The app's own status; the number of the signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) exit_code: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) signal: Option<i32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) oom_killed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) error: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) verification: Option<Verification>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) mounts: Vec<MountReport>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) user_annotations: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) user_labels: BTreeMap<String, String>,
+}
+
+/// A volume of an app.
+#[derive(Debug, Serialize)]
+pub(crate) struct MountReport {
+    pub(crate) name: String,
+    pub(crate) container_path: String,
+    pub(crate) host_path: String,
+    pub(crate) read_only: bool,
+}
+
+/// What an app is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum AppState {
+    Unknown,
+    Created,
+    Running,
+    Exited,
+}
+
+impl PodReport {
+    /// Everything that can be found out about the pod; what cannot be is told
+    /// in `errors`. With a store, images' verification is looked up there.
+    pub(crate) fn new(pod: &Pod, store: Option<&Store>) -> Self {
+        let mut errors = Vec::new();
+        let mut note = |error: stage0::pods::PodError| errors.push(error_line(&error));
+        let mut keep = |result| match result {
+            Ok(value) => value,
+            Err(e) => {
+                note(e);
+                None
+            }
+        };
+        let created_at = keep(pod.created());
+        let started_at = keep(pod.started());
+        let pid = match pod.init() {
+            Ok(process) => process.map(|process| process.pid),
+            Err(e) => {
+                errors.push(error_line(&e));
+                None
+            }
+        };
+        // A pod that is being filled has no manifest yet, and that is no damage.
+        let unfinished = matches!(
+            pod.state(),
+            State::Embryo | State::Preparing | State::AbortedPrepare
+        );
+        let manifest = match pod.manifest() {
+            Ok(manifest) => Some(manifest),
+            Err(_) if unfinished => None,
+            Err(e) => {
+                errors.push(error_line(&e));
+                None
+            }
+        };
+        let mut report = Self {
+            name: pod.uuid().to_string(),
+            state: pod.state(),
+            networks: Vec::new(),
+            app_names: Vec::new(),
+            apps: Vec::new(),
+            created_at,
+            started_at,
+            user_annotations: BTreeMap::new(),
+            user_labels: BTreeMap::new(),
+            pid,
+            errors,
+        };
+        if let Some(manifest) = manifest {
+            report.add_manifest(manifest, pod, store);
+        }
+        report.tell_of_restart(pod);
+        report
+    }
+
+    fn add_manifest(&mut self, manifest: PodManifest, pod: &Pod, store: Option<&Store>) {
+        for app in &manifest.apps {
+            let status = match pod.app_status(app.name.as_str()) {
+                Ok(status) => status.unwrap_or_default(),
+                Err(e) => {
+                    self.errors.push(error_line(&e));
+                    AppStatus::default()
+                }
+            };
+            let app = AppReport::new(app, &manifest, status, self, pod, store);
+            self.app_names.push(app.name.clone());
+            self.apps.push(app);
+        }
+        self.user_annotations = manifest.user_annotations;
+        self.user_labels = manifest.user_labels;
+    }
+
+    /// A pod whose supervisor belongs to another boot did not end by itself.
+    fn tell_of_restart(&mut self, pod: &Pod) {
+        if !pod.state().has_exited() {
+            return;
+        }
+        let Ok(Some(supervisor)) = pod.supervisor() else {
+            return;
+        };
+        let finished = self.apps.iter().all(|app| app.exit_code.is_some());
+        if !finished && boot::id().is_ok_and(|id| id != supervisor.boot_id) {
+            self.errors.push("exited: host restarted".to_owned());
+        }
+    }
+}
+
+impl AppReport {
+    fn new(
+        app: &RuntimeApp,
+        manifest: &PodManifest,
+        status: AppStatus,
+        of: &PodReport,
+        pod: &Pod,
+        store: Option<&Store>,
+    ) -> Self {
+        let state = match of.state {
+            State::Embryo | State::Preparing | State::AbortedPrepare => AppState::Unknown,
+            State::Prepared => AppState::Created,
+            State::Running if status.finished.is_none() => AppState::Running,
+            _ => AppState::Exited,
+        };
+        let marked = matches!(of.state, State::ExitedDeleting | State::ExitedGarbage)
+            .then(|| pod.changed().ok())
+            .flatten();
+        let nanoseconds = |time: Option<u64>| time.and_then(|t| i64::try_from(t).ok());
+        let verification = store.and_then(|store| {
+            let record = store.image(&app.image.id.full()?).ok()??;
+            Some(record.verification)
+        });
+        let section = app.app.as_ref();
+        Self {
+            name: app.name.to_string(),
+            image_id: app.image.id.to_string(),
+            image_name: image_name(app),
+            state,
+            created_at: of.created_at.map(nanos),
+            started_at: nanoseconds(status.started).or_else(|| of.started_at.map(nanos)),
+            finished_at: nanoseconds(status.finished).or_else(|| marked.map(nanos)),
+            exit_code: status.exit_code.or(status.signal),
+            signal: status.signal,
+            oom_killed: status.oom_killed,
+            error: status.error,
+            verification,
+            mounts: mounts(app, manifest),
+            user_annotations: section
+                .map(|s| s.user_annotations.clone())
+                .unwrap_or_default(),
+            user_labels: section.map(|s| s.user_labels.clone()).unwrap_or_default(),
+        }
+    }
+}
+
+fn image_name(app: &RuntimeApp) -> String {
+    let Some(name) = &app.image.name else {
+        return "--".to_owned();
+    };
+    match app.image.labels.iter().find(|l| l.name == "version") {
+        Some(version) => format!("{name}:{}", version.value),
+        None => name.to_string(),
+    }
+}
+
+fn mounts(app: &RuntimeApp, manifest: &PodManifest) -> Vec<MountReport> {
+    let volume = |mount: &manifests::appc::Mount| {
+        mount.app_volume.clone().or_else(|| {
+            let found = manifest.volumes.iter().find(|v| v.name == mount.volume);
+            found.cloned()
+        })
+    };
+    app.mounts
+        .iter()
+        .filter_map(|mount| {
+            let volume = volume(mount)?;
+            Some(MountReport {
+                name: volume.name.to_string(),
+                container_path: mount.path.clone(),
+                host_path: match volume.source {
+                    VolumeSource::Host { source, .. } => source,
+                    VolumeSource::Empty { .. } => String::new(),
+                },
+                read_only: volume.read_only.unwrap_or(false),
+            })
+        })
+        .collect()
+}
+
+/// Who vouched for an image, in a few words.
+pub(crate) fn verified_by(verification: &Verification) -> String {
+    match verification {
+        Verification::Nothing { allowed_by } => format!("nobody (allowed by {allowed_by})"),
+        Verification::OpenPgp {
+            fingerprint,
+            identities,
+            ..
+        } => {
+            let tail = &fingerprint[fingerprint.len().saturating_sub(16)..];
+            match identities.first() {
+                Some(identity) => format!("{identity} ({tail})"),
+                None => tail.to_owned(),
+            }
+        }
+    }
+}
+
+fn error_line(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        line.push_str(": ");
+        line.push_str(&cause.to_string());
+        next = cause.source();
+    }
+    line
+}
+
+fn nanos(time: SystemTime) -> i64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
+}
+
+fn seconds<S: serde::Serializer>(
+    time: &Option<SystemTime>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match time {
+        Some(time) => serializer.serialize_i64(nanos(*time) / 1_000_000_000),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn state_word<S: serde::Serializer>(state: &State, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(state.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+    use stage0::pods::{OwnedPod, Place, Pods};
+
+    use super::*;
+
+    fn manifest() -> String {
+        json!({
+            "acVersion": "0.8.11", "acKind": "PodManifest",
+            "apps": [{
+                "name": "web",
+                "image": {
+                    "id": format!("sha512-{}", "0a".repeat(64)),
+                    "name": "example.com/web",
+                    "labels": [{"name": "version", "value": "1.0"}],
+                },
+                "app": {"exec": ["/x"], "user": "0", "group": "0"},
+            }],
+        })
+        .to_string()
+    }
+
+    /// A pod that ran and left these files.
+    fn exited(files: &[(&str, &str)]) -> (tempfile::TempDir, Value) {
+        let tmp = tempfile::tempdir().unwrap();
+        let pods = Pods::new(tmp.path());
+        let mut pod = OwnedPod::create(&pods).unwrap();
+        pod.move_to(Place::Prepare).unwrap();
+        std::fs::create_dir_all(pod.path().join("apps/web")).unwrap();
+        for (file, text) in files {
+            std::fs::write(pod.path().join(file), text).unwrap();
+        }
+        pod.move_to(Place::Run).unwrap();
+        let uuid = pod.uuid();
+        drop(pod.into_lock());
+        let report = PodReport::new(&pods.sample(uuid).unwrap(), None);
+        (tmp, serde_json::to_value(report).unwrap())
+    }
+
+    #[test]
+    fn an_app_that_was_killed_reports_the_signal() {
+        let status = r#"{"started": 5, "finished": 9, "signal": 9, "oomKilled": true}"#;
+        let (_tmp, pod) = exited(&[("pod", &manifest()), ("apps/web/status", status)]);
+        assert_eq!(pod["state"], "exited");
+        let app = &pod["apps"][0];
+        assert_eq!(app["state"], "exited");
+        assert_eq!((&app["exit_code"], &app["signal"]), (&json!(9), &json!(9)));
+        assert_eq!(app["oom_killed"], true);
+        assert_eq!(app["image_name"], "example.com/web:1.0");
+        assert_eq!(app["finished_at"], 9);
+        assert!(pod.get("errors").is_none());
+    }
+
+    #[test]
+    fn damage_is_told_and_hides_nothing_else() {
+        let status = r#"{"finished": 9, "exitCode": 3}"#;
+        let (_tmp, pod) = exited(&[("pod", "{ not json"), ("apps/web/status", status)]);
+        assert_eq!(pod["apps"], json!([]));
+        let error = pod["errors"][0].as_str().unwrap();
+        assert!(error.contains("is damaged: file \"pod\""), "{error}");
+        let (_tmp, pod) = exited(&[("pod", &manifest()), ("apps/web/status", "x")]);
+        assert_eq!(pod["apps"][0]["name"], "web");
+        assert!(pod["errors"][0].as_str().unwrap().contains("apps/web/status"));
+    }
+
+    #[test]
+    fn a_pod_of_another_boot_did_not_end_by_itself() {
+        let process = r#"{"pid": 1, "startTime": 1, "bootId": "another"}"#;
+        let (_tmp, pod) = exited(&[("pod", &manifest()), ("ppid", process)]);
+        assert_eq!(pod["errors"], json!(["exited: host restarted"]));
+    }
+}

@@ -1,0 +1,156 @@
+//! `rkt status`.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use stage0::pods::{Pod, PodError, State};
+
+use crate::cli::{Context, Simple, WaitTime};
+use crate::failure::{Failure, Outcome};
+use crate::output::{self, Format};
+use crate::report::{self, PodReport};
+
+#[derive(Debug, Args)]
+#[command(
+    about = "tell the state of a pod",
+    after_help = "EXAMPLES:\n    rkt status 5bc080ca\n    rkt status --wait=10s 5bc080ca\n    rkt status --format=json-pretty 5bc080ca"
+)]
+pub(crate) struct Status {
+    /// The pod, by UUID or its beginning
+    #[arg(value_name = "UUID")]
+    pod: Vec<String>,
+    /// Wait until the pod has ended, at most so long
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
+    wait: WaitTime,
+    /// Wait until the pod has started, at most so long
+    #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
+    wait_ready: WaitTime,
+    /// json or json-pretty
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// Read the UUID from a file
+    #[arg(long, value_name = "FILE")]
+    uuid_file: Option<PathBuf>,
+}
+
+/// Between two looks at a pod that nobody tells us about.
+const PERIOD: Duration = Duration::from_millis(50);
+
+impl Simple for Status {
+    fn run(self, context: &Context) -> Outcome {
+        let format = Format::check(self.format.as_deref())?;
+        let typed = super::one_uuid(self.pod, self.uuid_file.as_deref())?;
+        let mut pod = context.pod(&typed)?;
+        pod = wait(pod, self.wait_ready, "error waiting for pod readiness", is_ready)?;
+        pod = wait(pod, self.wait, "error waiting for pod to finish", |pod| {
+            pod.state().is_over()
+        })?;
+        let store = context.store()?;
+        let report = PodReport::new(&pod, Some(&store));
+        match format {
+            Format::Text => output::say(&text(&report)),
+            Format::Json => output::json(&report, false)?,
+            Format::JsonPretty => output::json(&report, true)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Its PID 1 is known, or there will never be one.
+fn is_ready(pod: &Pod) -> bool {
+    pod.state().is_over() || (pod.state() == State::Running && matches!(pod.init(), Ok(Some(_))))
+}
+
+fn wait(
+    mut pod: Pod,
+    time: WaitTime,
+    message: &str,
+    done: impl Fn(&Pod) -> bool,
+) -> Result<Pod, Failure> {
+    let deadline = match time {
+        WaitTime::No => return Ok(pod),
+        WaitTime::Forever => None,
+        WaitTime::AtMost(time) => Some(Instant::now() + time),
+    };
+    while !done(&pod) {
+        if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Err(Failure::new(format!("{message}: context deadline exceeded")));
+        }
+        std::thread::sleep(PERIOD);
+        pod = match pod.again() {
+            Ok(pod) => pod,
+            // Gone is over; what we saw last is all there is to tell.
+            Err(PodError::Gone(_)) => return Ok(pod),
+            Err(e) => return Err(e.into()),
+        };
+    }
+    Ok(pod)
+}
+
+/// `key=value` lines, in the order of the reference; what it does not know
+/// stands behind.
+fn text(report: &PodReport) -> String {
+    let mut text = String::new();
+    let mut line = |key: &str, value: &str| {
+        let _ = writeln!(text, "{key}={value}");
+    };
+    line("state", report.state.as_str());
+    if let Some(created) = report.created_at {
+        line("created", &output::absolute(created));
+    }
+    if let Some(started) = report.started_at {
+        line("started", &output::absolute(started));
+    }
+    let ran = report.state == State::Running || report.state.has_exited();
+    if matches!(report.state, State::Running | State::Exited) {
+        let networks: Vec<String> = report
+            .networks
+            .iter()
+            .map(|n| format!("{}:ip4={}", n.name, n.ip))
+            .collect();
+        line("networks", &networks.join(","));
+    }
+    if ran {
+        if let Some(pid) = report.pid {
+            line("pid", &pid.to_string());
+        }
+        let exited = matches!(report.state, State::Exited | State::ExitedGarbage);
+        line("exited", if exited { "true" } else { "false" });
+    }
+    if ran && report.state != State::Running {
+        for app in &report.apps {
+            if let Some(code) = app.exit_code {
+                line(&format!("app-{}", app.name), &code.to_string());
+            }
+        }
+    }
+    for app in &report.apps {
+        if let Some(signal) = app.signal {
+            let why = if app.oom_killed {
+                " for want of memory"
+            } else {
+                ""
+            };
+            let key = format!("app-{}-killed", app.name);
+            line(&key, &format!("signal {signal}{why}"));
+        }
+        if let Some(error) = &app.error {
+            line(&format!("app-{}-error", app.name), error);
+        }
+    }
+    for app in &report.apps {
+        line(&format!("image-{}", app.name), &app.image_id);
+        let verified = match &app.verification {
+            Some(verification) => report::verified_by(verification),
+            None => "unknown (the image is no longer stored)".to_owned(),
+        };
+        line(&format!("verified-{}", app.name), &verified);
+    }
+    for error in &report.errors {
+        line("error", error);
+    }
+    text
+}
