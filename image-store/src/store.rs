@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use manifests::digest::Digest;
 use manifests::image_id::ImageId;
@@ -83,6 +84,37 @@ impl Store {
             return Err(damaged(format!("it is the record of {}", record.id)));
         }
         Ok(Some(record))
+    }
+
+    /// Notes that the image is used now, as the modification time of its
+    /// record. One system call and no sync: it is paid by every start.
+    ///
+    /// # Errors
+    /// There is no such record, or the store is read-only.
+    pub fn note_use(&self, id: &ImageId) -> Result<()> {
+        let now = rustix::fs::Timespec {
+            tv_sec: 0,
+            tv_nsec: rustix::fs::UTIME_NOW,
+        };
+        let times = rustix::fs::Timestamps {
+            last_access: now,
+            last_modification: now,
+        };
+        let path = self.dirs.image(id);
+        rustix::fs::utimensat(rustix::fs::CWD, &path, &times, rustix::fs::AtFlags::empty())
+            .map_err(io::Error::from)
+            .context("note the use of", path)
+    }
+
+    /// When the image was last used, or imported if it never was.
+    ///
+    /// # Errors
+    /// There is no such record.
+    pub fn last_used(&self, id: &ImageId) -> Result<SystemTime> {
+        let path = self.dirs.image(id);
+        fs::metadata(&path)
+            .and_then(|metadata| metadata.modified())
+            .context("look at", path)
     }
 
     /// Every record, sorted by id; one that cannot be read is an `Err` of its

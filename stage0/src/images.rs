@@ -95,6 +95,9 @@ impl<'a> Images<'a> {
                 image: record.id.short(12),
                 source,
             })?;
+        // Only `image gc` asks for the time; a store that cannot note it, because
+        // it is read-only, has no gc either.
+        let _ = self.store.note_use(&record.id);
         let image = Rc::new(image);
         self.mounted
             .borrow_mut()

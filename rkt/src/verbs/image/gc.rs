@@ -32,7 +32,7 @@ impl Simple for Gc {
             let used = store.last_used(&record.id).unwrap_or(record.imported);
             let age = now.duration_since(used.max(record.imported)).unwrap_or_default();
             if age > self.grace_period && !keep.pods.contains(&record.id) {
-                store.remove(&record.id)?;
+                store.remove(&record.id, &keep)?;
                 context.tell(&format!("removed image \"{}\"", record.id));
             }
         }

@@ -82,6 +82,7 @@ struct ImageReport {
 
 struct Image {
     record: ImageRecord,
+    names: Vec<String>,
     last_used: SystemTime,
 }
 
@@ -89,10 +90,12 @@ impl Simple for List {
     fn run(self, context: &Context) -> Outcome {
         let format = Format::check(self.format.as_deref())?;
         let store = context.store()?;
+        let mut names = store.names()?;
         let (mut images, mut errors) = (Vec::new(), Vec::new());
         for image in store.images()? {
             match image {
                 Ok(record) => images.push(Image {
+                    names: names.remove(&record.id).unwrap_or_default(),
                     last_used: store.last_used(&record.id).unwrap_or(record.imported),
                     record,
                 }),
@@ -200,7 +203,7 @@ impl ImageReport {
             import_time: nanoseconds(image.record.imported),
             last_used_time: nanoseconds(image.last_used),
             size: size(&image.record),
-            names: image.record.names.clone(),
+            names: image.names.clone(),
             verification: image.record.verification.clone(),
         }
     }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use image_store::Store;
+use image_store::{Keep, Store};
 
 use crate::cli::{Context, Simple};
 use crate::failure::{Failure, Outcome};
@@ -27,9 +27,12 @@ impl Simple for Rm {
             return Err(Failure::new("must provide at least one image ID"));
         }
         let store = context.store()?;
+        let keep = Keep {
+            pods: context.pods()?.images()?,
+        };
         let (mut removed, mut kept) = (0, 0);
         for word in &self.images {
-            match remove(word, &store) {
+            match remove(word, &store, &keep) {
                 Ok(()) => removed += 1,
                 Err(failure) => {
                     failure.report(context.verb(), context.debug());
@@ -48,9 +51,9 @@ impl Simple for Rm {
     }
 }
 
-fn remove(word: &str, store: &Store) -> Result<(), Failure> {
+fn remove(word: &str, store: &Store, keep: &Keep) -> Result<(), Failure> {
     let record = fetching::find(word, store)?;
-    store.remove(&record.id)?;
+    store.remove(&record.id, keep)?;
     say(&format!(
         "successfully removed aci for image: \"{}\"",
         record.id
