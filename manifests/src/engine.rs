@@ -33,6 +33,15 @@ pub const PPID_FILE: &str = "ppid";
 /// path a line, written by stage1 before it makes the first of them.
 pub const CGROUP_FILE: &str = "cgroup";
 
+/// Directory in the pod directory that is there as long as the pod may have
+/// something of the host's network; kept by stage1.
+pub const NETWORK_DIRECTORY: &str = "net";
+
+/// File in the pod directory that stage0 makes empty and mounts as the apps'
+/// `/etc/resolv.conf` when [`PrivateNetwork::may_resolve`]; stage1 fills it, or
+/// leaves the mount out when the networks said nothing.
+pub const NETWORK_RESOLV_CONF: &str = "net-resolv.conf";
+
 /// File in `apps/NAME` with the app's [`AppStatus`], written by stage1 when
 /// the app starts and when it ends.
 pub const STATUS_FILE: &str = "status";
@@ -143,6 +152,19 @@ pub struct PrivateNetwork {
     /// What the networks say about name resolution becomes the apps'
     /// `resolv.conf`; no flag has said otherwise.
     pub use_dns: bool,
+}
+
+impl PrivateNetwork {
+    /// Whether the networks may say something of name resolution. Only the
+    /// program of a plugin that is not built in can make it more than that.
+    pub fn may_resolve(&self) -> bool {
+        self.use_dns
+            && self
+                .attachments
+                .iter()
+                .flat_map(|attachment| &attachment.config.plugins)
+                .any(crate::cni::Plugin::may_resolve)
+    }
 }
 
 /// A network that a pod joins.

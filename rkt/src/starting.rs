@@ -2,6 +2,7 @@
 
 use manifests::engine::{Ipc, Network};
 use manifests::network::{DnsFlags, Hosts, NetChoice, Resolver};
+use stage0::networks;
 use stage0::start::Runtime;
 
 use crate::cli::{Context, RuntimeFlags};
@@ -18,32 +19,33 @@ pub(crate) fn runtime(flags: &RuntimeFlags, context: &Context) -> Result<Runtime
         options: flags.dns_opt.clone(),
         domain: flags.dns_domain.clone().unwrap_or_default(),
     };
+    let resolver = Resolver::parse(&dns)?;
     Ok(Runtime {
         hostname: flags.hostname.clone(),
-        network: network(&flags.net)?,
+        network: network(&flags.net, &resolver, context)?,
         ipc: match flags.ipc.as_str() {
             "parent" => Ipc::Parent,
             _ => Ipc::Private,
         },
-        resolver: Resolver::parse(&dns)?,
+        resolver,
         hosts: Hosts::parse(flags.hosts_entry.iter().map(String::as_str))?,
         interactive: flags.interactive,
         insecure: context.insecure(),
     })
 }
 
-fn network(values: &[String]) -> Result<Network, Failure> {
+fn network(values: &[String], resolver: &Resolver, context: &Context) -> Result<Network, Failure> {
     if values.is_empty() {
         return Ok(DEFAULT_NETWORK);
     }
-    match NetChoice::parse(values.iter().map(String::as_str))? {
-        NetChoice::Host => Ok(Network::Host),
-        NetChoice::None => Ok(Network::None),
-        NetChoice::All | NetChoice::Named(_) => Err(Failure::new(format!(
-            "network {:?} is not available: this version knows --net=none and --net=host",
-            values.join(",")
-        ))),
-    }
+    let choice = NetChoice::parse(values.iter().map(String::as_str))?;
+    let tell = &mut |text: &str| context.tell(text);
+    Ok(networks::plan(
+        &choice,
+        &context.network_layers(),
+        resolver,
+        tell,
+    )?)
 }
 
 /// Ports lead nowhere without a network of the pod's own.

@@ -9,6 +9,7 @@ pub mod boot;
 pub mod config;
 pub mod images;
 mod names;
+pub mod networks;
 pub mod pods;
 pub mod prepare;
 pub mod resolved;

@@ -8,6 +8,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use manifests::engine::{NETWORK_RESOLV_CONF, Network};
 use manifests::network::{Hosts, Resolver, render_hosts, render_resolv_conf};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use rustix::io::Errno;
@@ -30,6 +31,8 @@ enum Source {
     Image,
     /// The host's.
     Host,
+    /// What the pod's networks say, which stage1 will know.
+    Networks,
     /// This text, in a file of the pod's.
     Generated(String),
 }
@@ -77,7 +80,11 @@ impl<'a> Files<'a> {
         if free("/etc/resolv.conf") {
             let source = match &self.runtime.resolver {
                 Resolver::Host => Source::Host,
-                Resolver::Networks | Resolver::None => Source::Image,
+                Resolver::Networks => match &self.runtime.network {
+                    Network::Private(network) if network.may_resolve() => Source::Networks,
+                    _ => Source::Image,
+                },
+                Resolver::None => Source::Image,
                 Resolver::Generated(dns) => Source::Generated(render_resolv_conf(dns, "run")),
             };
             mounts.extend(self.mount("resolv.conf", source)?);
@@ -106,6 +113,18 @@ impl<'a> Files<'a> {
         let target = format!("/etc/{file}");
         Ok(match source {
             Source::Image => None,
+            Source::Networks => {
+                let path = self.pod.join(NETWORK_RESOLV_CONF);
+                if !path.exists() {
+                    write(&path, b"")?;
+                    readable(&path)?;
+                }
+                Some(mount(
+                    self.final_pod.join(NETWORK_RESOLV_CONF),
+                    &target,
+                    false,
+                ))
+            }
             Source::Host => Some(mount(PathBuf::from(&target), &target, true)),
             Source::Generated(text) => {
                 if !self.made.contains(&file) {
@@ -125,10 +144,14 @@ impl<'a> Files<'a> {
         }
         let path = dir.join(file);
         write(&path, text.as_bytes())?;
-        // Apps read it, whoever they run as.
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644))
-            .map_err(PrepareError::io("make readable", &path))
+        readable(&path)
     }
+}
+
+/// Apps read it, whoever they run as.
+fn readable(path: &Path) -> Result<(), PrepareError> {
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644))
+        .map_err(PrepareError::io("make readable", path))
 }
 
 fn mount(source: PathBuf, target: &str, read_only: bool) -> ResolvedMount {

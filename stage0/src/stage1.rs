@@ -3,8 +3,9 @@
 use std::convert::Infallible;
 use std::ffi::CString;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::CWD;
@@ -82,6 +83,14 @@ impl Stage1 {
             path: path.to_owned(),
             program,
         })
+    }
+
+    /// The program, to be run with these arguments beside us.
+    pub(crate) fn command(&self, arguments: &[&str]) -> std::process::Command {
+        let mut command =
+            std::process::Command::new(format!("/proc/self/fd/{}", self.program.as_raw_fd()));
+        command.arg0(PROGRAM).args(arguments);
+        command
     }
 
     /// Becomes the program, with these arguments, and with these variables

@@ -12,14 +12,15 @@ use std::convert::Infallible;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use manifests::appc::{EventName, Isolator, RuntimeApp};
+use manifests::appc::{App, EventName, Isolator, RuntimeApp};
 use manifests::engine::{self, Ipc, LOCK_FD_ENV, Network, PIN_FDS_ENV, Rootfs};
 use manifests::insecure::InsecureOptions;
-use manifests::network::{Hosts, Resolver};
+use manifests::network::{Hosts, PortError, Resolver};
 use rustix::io::FdFlags;
 
 use crate::images::{AppRoot, Images, ROOTFS};
 use crate::names;
+use crate::networks;
 use crate::pods::{APPS, OwnedPod, Place, PodError};
 use crate::prepare::users::{self, Wanted};
 use crate::prepare::{Blueprint, PrepareError, environment, is_from_docker, volumes};
@@ -61,6 +62,9 @@ pub enum StartError {
     /// Something of the pod could not be resolved or written.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
+    /// A port of the host cannot lead to the pod.
+    #[error(transparent)]
+    Port(#[from] PortError),
     /// An app's wishes have no place in an OCI container.
     #[error(transparent)]
     Spec(#[from] SpecError),
@@ -163,12 +167,28 @@ fn resolve(
     let apps = apps.collect::<Result<_, StartError>>()?;
     Ok(engine::Pod {
         uuid: pod.uuid().to_string(),
-        network: runtime.network.clone(),
+        network: network(&runtime.network, blueprint)?,
         ipc: runtime.ipc,
         interactive: runtime.interactive,
         apps,
         hostname,
     })
+}
+
+/// The network with the ports that the pod asks for.
+fn network(network: &Network, blueprint: &Blueprint) -> Result<Network, StartError> {
+    let Network::Private(network) = network else {
+        return Ok(network.clone());
+    };
+    let mut network = network.clone();
+    network.ports = networks::ports(&blueprint.manifest, sections(blueprint))?;
+    Ok(Network::Private(network))
+}
+
+/// What each app is, by the pod's word or else by its image's.
+fn sections(blueprint: &Blueprint) -> impl Iterator<Item = &App> {
+    let apps = blueprint.manifest.apps.iter().zip(&blueprint.images);
+    apps.filter_map(|(app, image)| app.app.as_ref().or(image.manifest.app.as_ref()))
 }
 
 /// `pod` is where the pod will stand when it runs.
@@ -241,9 +261,7 @@ fn engine_app(
 
 /// Looked up only for those isolators that want to know.
 fn host_facts(blueprint: &Blueprint) -> HostFacts {
-    let apps = blueprint.manifest.apps.iter().zip(&blueprint.images);
-    let sections = apps.filter_map(|(app, image)| app.app.as_ref().or(image.manifest.app.as_ref()));
-    let isolators: Vec<&Isolator> = sections
+    let isolators: Vec<&Isolator> = sections(blueprint)
         .flat_map(|section| &section.isolators)
         .chain(&blueprint.manifest.isolators)
         .collect();

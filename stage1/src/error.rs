@@ -79,6 +79,9 @@ pub enum Error {
         /// How it ended.
         outcome: String,
     },
+    /// The pod cannot join or leave a network.
+    #[error(transparent)]
+    Network(Box<crate::network::Error>),
     /// Any of these, of one app.
     #[error("app {name:?}")]
     App {
@@ -109,6 +112,12 @@ impl Attempt {
 
 /// What the engine's functions return.
 pub type Result<T> = std::result::Result<T, Error>;
+
+impl From<crate::network::Error> for Error {
+    fn from(error: crate::network::Error) -> Self {
+        Self::Network(Box::new(error))
+    }
+}
 
 impl Error {
     /// For `map_err`: a system call that failed while `doing` something to
@@ -146,6 +155,7 @@ impl Error {
             | Self::Refused { .. }
             | Self::Damaged { .. }
             | Self::Seccomp { .. }
+            | Self::Network(_)
             | Self::Handler { .. } => EXIT_FAILURE,
         }
     }

@@ -92,6 +92,15 @@ struct App {
     handler: Option<Pid>,
 }
 
+impl App {
+    /// Leaves the image's own `resolv.conf` visible.
+    fn keep_resolv_conf(&mut self) {
+        if let Some((plan, sources)) = &mut self.waiting {
+            sources.leave_out(plan, |mount| mount.is_resolv_conf_of_pod());
+        }
+    }
+}
+
 #[derive(Debug)]
 struct PostStop {
     name: String,
@@ -168,10 +177,17 @@ fn namespaces(plan: &Plan, around: &Surroundings) -> Result<()> {
     if plan.ipc == Ipc::Private {
         wanted |= CloneFlags::CLONE_NEWIPC;
     }
-    if plan.network == Network::None {
+    if plan.network != Network::Host {
         wanted |= CloneFlags::CLONE_NEWNET;
     }
     nix::sched::unshare(wanted).map_err(Error::system("make", "the pod's namespaces"))?;
+    if let Network::Private(_) = plan.network {
+        // The supervisor joins networks with it while we make the mounts.
+        let path = "/proc/thread-self/ns/net";
+        let namespace = std::fs::File::open(path).map_err(Error::system("open", path))?;
+        wire::send(&around.wire, &Report::Namespace, &[namespace.as_fd()])
+            .map_err(Error::system("reach", "the supervisor"))?;
+    }
     rustix::system::sethostname(plan.hostname.as_bytes())
         .map_err(Error::system("set the host name", &plan.hostname))?;
     if let Some(name) = plan.apps.iter().rev().find_map(|a| a.domain_name.as_ref()) {
@@ -317,8 +333,15 @@ impl Init {
         proof: &SingleThread,
     ) -> Result<()> {
         match order {
-            Order::Start { app, unified } => {
+            Order::Start {
+                app,
+                unified,
+                unresolved,
+            } => {
                 if !self.stopping {
+                    if unresolved && let Some(app) = self.apps.get_mut(usize::from(app)) {
+                        app.keep_resolv_conf();
+                    }
                     self.start(app, unified, descriptors, proof)?;
                 }
             }

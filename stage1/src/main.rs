@@ -1,4 +1,6 @@
 //! `rkt-stage1 run UUID`: runs the pod in the working directory.
+//! `rkt-stage1 gc UUID`: undoes what the network of that pod, which is over,
+//! still has of the host.
 
 use std::process::ExitCode;
 
@@ -12,8 +14,15 @@ fn main() -> ExitCode {
             eprintln!("run: {}", error.line());
             error.exit_status()
         }),
+        ["gc", uuid] => match stage1::supervisor::collect(uuid) {
+            Ok(()) => 0,
+            Err(error) => {
+                eprintln!("gc: {}", error.line());
+                error.exit_status()
+            }
+        },
         _ => {
-            eprintln!("usage: rkt-stage1 run UUID, in the directory of a pod; rkt does this");
+            eprintln!("usage: rkt-stage1 run|gc UUID, in the directory of a pod; rkt does this");
             EXIT_FAILURE
         }
     };

@@ -52,6 +52,16 @@ pub fn cgroups(lines: &str) -> Result<()> {
     write(Path::new(engine::CGROUP_FILE), lines.as_bytes())
 }
 
+/// Writes what the networks say of name resolution into the file that the
+/// apps have mounted, so not by rename.
+///
+/// # Errors
+/// [`Error::System`] when the file cannot be written.
+pub fn resolv_conf(text: &str) -> Result<()> {
+    let path = engine::NETWORK_RESOLV_CONF;
+    fs::write(path, text).map_err(Error::system("write", path))
+}
+
 /// Records what became of an app.
 ///
 /// # Errors

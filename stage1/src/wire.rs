@@ -30,6 +30,9 @@ pub enum Order {
         app: u16,
         /// The first descriptor is a v2 cgroup directory.
         unified: bool,
+        /// The networks said nothing of name resolution: the app sees the
+        /// `resolv.conf` of its image.
+        unresolved: bool,
     },
     /// Pass a signal on to all apps.
     Signal(i32),
@@ -47,6 +50,8 @@ pub enum Report {
         /// The app's place in the pod's list.
         app: u16,
     },
+    /// The pod's network namespace is made; it comes along.
+    Namespace,
     /// An app's terminal; its master side comes along.
     Terminal,
     /// Something failed, in an app or, without one, for the whole pod.
@@ -116,7 +121,15 @@ pub trait Message: Sized {
 impl Message for Order {
     fn encode(&self) -> ([i32; 3], &str) {
         let head = match *self {
-            Self::Start { app, unified } => [1, app.into(), unified.into()],
+            Self::Start {
+                app,
+                unified,
+                unresolved,
+            } => [
+                1,
+                app.into(),
+                i32::from(unified) | i32::from(unresolved) << 1,
+            ],
             Self::Signal(signal) => [2, signal, 0],
             Self::Stop => [3, 0, 0],
             Self::Kill => [4, 0, 0],
@@ -126,9 +139,10 @@ impl Message for Order {
 
     fn decode(head: [i32; 3], _: &str) -> Option<Self> {
         Some(match head {
-            [1, app, unified] => Self::Start {
+            [1, app, flags] => Self::Start {
                 app: u16::try_from(app).ok()?,
-                unified: unified != 0,
+                unified: flags & 1 != 0,
+                unresolved: flags & 2 != 0,
             },
             [2, signal, _] => Self::Signal(signal),
             [3, ..] => Self::Stop,
@@ -143,6 +157,7 @@ impl Message for Report {
         match self {
             Self::Started { app } => ([1, (*app).into(), 0], ""),
             Self::Terminal => ([2, 0, 0], ""),
+            Self::Namespace => ([6, 0, 0], ""),
             Self::Failed { app, text } => ([3, app.map_or(-1, i32::from), 0], text),
             Self::Exited { app, end } => match *end {
                 End::Code(code) => ([4, (*app).into(), code], ""),
@@ -156,6 +171,7 @@ impl Message for Report {
         Some(match head[0] {
             1 => Self::Started { app: app? },
             2 => Self::Terminal,
+            6 => Self::Namespace,
             3 => Self::Failed {
                 app,
                 text: text.to_owned(),
@@ -304,6 +320,7 @@ mod tests {
             Order::Start {
                 app: 3,
                 unified: true,
+                unresolved: true,
             },
             Order::Signal(1),
             Order::Stop,

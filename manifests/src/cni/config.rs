@@ -55,6 +55,29 @@ impl Plugin {
         self.keys.get("ipMasq").and_then(Value::as_bool) == Some(true)
     }
 
+    /// Whether the plugin's result may say something of name resolution:
+    /// programs may, the built-in ones do when their configuration does.
+    pub fn may_resolve(&self) -> bool {
+        let says = |value: Option<&Value>| {
+            value
+                .and_then(Value::as_object)
+                .is_some_and(|keys| !keys.is_empty())
+        };
+        let json = Value::Object(self.keys.clone()).to_string();
+        let Ok(Some(builtin)) = Builtin::parse(&self.kind, &json) else {
+            return true;
+        };
+        let ipam = self.keys.get("ipam").and_then(Value::as_object);
+        let ipam_kind = ipam
+            .and_then(|i| i.get("type"))
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        matches!(builtin, Builtin::Flannel(_))
+            || says(self.keys.get("dns"))
+            || ipam.is_some_and(|i| i.contains_key("resolvConf") || says(i.get("dns")))
+            || !matches!(ipam_kind, "" | "host-local" | "static")
+    }
+
     /// The object that this plugin's program reads, without what the caller
     /// adds (`name`, `cniVersion`, `prevResult`, `runtimeConfig`).
     pub fn to_object(&self) -> Map<String, Value> {

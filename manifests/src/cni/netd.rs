@@ -145,7 +145,8 @@ fn overriding(name: &str, by: Option<&Path>) -> String {
     )
 }
 
-fn is_config(name: &str) -> bool {
+/// Whether a file of this name is a network's configuration.
+pub fn is_config(name: &str) -> bool {
     name.ends_with(".conf") || name.ends_with(".conflist")
 }
 

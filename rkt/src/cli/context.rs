@@ -86,6 +86,12 @@ impl Context {
             .map_err(|e| Failure::because("cannot get configuration", e))
     }
 
+    /// The configuration directories that networks are looked for in, the
+    /// highest first.
+    pub(crate) fn network_layers(&self) -> [&Path; 2] {
+        [&self.global.local_config, &self.global.system_config]
+    }
+
     /// The pods.
     pub(crate) fn pods(&self) -> Result<Pods, Failure> {
         Ok(Pods::new(self.data_dir()?))

@@ -9,10 +9,11 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use manifests::engine::CGROUP_FILE;
+use manifests::engine::{CGROUP_FILE, NETWORK_DIRECTORY};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{OwnedPod, PodError};
+use crate::stage1::Stage1;
 
 /// How long killed processes may take to leave their cgroup.
 const LAST_BREATH: Duration = Duration::from_secs(5);
@@ -20,8 +21,9 @@ const LAST_BREATH: Duration = Duration::from_secs(5);
 /// Undoes what the pod's files say was taken. What is undone already is fine.
 ///
 /// # Errors
-/// If a cgroup cannot be emptied or removed; the next gc tries again.
+/// If a network cannot be left, or a cgroup cannot be emptied or removed; the next gc tries again.
 pub(super) fn release(pod: &OwnedPod) -> Result<(), PodError> {
+    leave_networks(pod)?;
     let file = pod.path().join(CGROUP_FILE);
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,
@@ -35,6 +37,32 @@ pub(super) fn release(pod: &OwnedPod) -> Result<(), PodError> {
         }
     }
     Ok(())
+}
+
+/// Has stage1 undo what is on record for the pod's networks: it knows how.
+fn leave_networks(pod: &OwnedPod) -> Result<(), PodError> {
+    let path = pod.path();
+    if !path.join(NETWORK_DIRECTORY).exists() {
+        return Ok(());
+    }
+    let failed = PodError::io("leave the networks of", &path);
+    let output = Stage1::find(None)
+        .map_err(io::Error::other)
+        .and_then(|stage1| {
+            stage1
+                .command(&["gc", &pod.uuid().to_string()])
+                .current_dir(&path)
+                .output()
+        });
+    match output {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let said = said.trim().trim_start_matches("gc: ").to_owned();
+            Err(failed(io::Error::other(said)))
+        }
+        Err(error) => Err(failed(error)),
+    }
 }
 
 /// A damaged file must not make us kill a neighbour: the path has to be a

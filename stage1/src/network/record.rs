@@ -10,13 +10,11 @@ use std::path::{Path, PathBuf};
 
 use manifests::cni::net_info::{self, NetInfo};
 use manifests::cni::{CniResult, NetworkConfig, Plugin, Version};
+use manifests::engine::NETWORK_DIRECTORY as DIRECTORY;
 
 use super::error::{Error, Result};
 use super::execute;
 use super::session::{Attach, Pod, builtin};
-
-/// Name of the directory in the pod directory.
-const DIRECTORY: &str = "net";
 
 fn path(pod: Pod<'_>, if_name: &str, kind: &str) -> PathBuf {
     pod.directory

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use std::os::unix::ffi::OsStrExt;
 
+use manifests::engine;
 use oci_spec::runtime as oci;
 use sys::mount_attributes::{MountAttributes, Propagation};
 
@@ -28,6 +29,15 @@ pub struct Mount {
     pub clear_below: MountAttributes,
     /// Propagation, and whether for all below too.
     pub propagation: Option<(Propagation, bool)>,
+}
+
+impl Mount {
+    /// Whether it is the file in the pod directory that says what the pod's
+    /// networks say of name resolution.
+    pub fn is_resolv_conf_of_pod(&self) -> bool {
+        matches!(&self.kind, MountKind::Bind { source, .. }
+            if source.ends_with(engine::NETWORK_RESOLV_CONF))
+    }
 }
 
 /// What is mounted.

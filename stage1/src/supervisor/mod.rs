@@ -11,6 +11,7 @@
 //! Invariant: the pod's record of cgroups is written before the first of them
 //! is made, so that gc can undo what a killed supervisor could not.
 
+mod network;
 pub mod relay;
 mod terminal;
 
@@ -32,6 +33,8 @@ use crate::plan::Plan;
 use crate::timings::Timings;
 use crate::wire::{self, End, Order, Received, Report};
 use crate::{IDLE, record, signals, stdio};
+use network::PodNetwork;
+pub use network::collect;
 use relay::Relay;
 use terminal::RawTerminal;
 
@@ -65,6 +68,7 @@ pub fn run(uuid: &str) -> Result<i32> {
         .iter()
         .map(|app| (app.name.as_str(), &app.resources));
     let cgroups = cgroup::Plan::new(uuid, apps)?;
+    let network = PodNetwork::new(uuid, &plan.network)?;
     let mut relay = Relay::default();
     let stdio = stdio::open(&plan, &mut relay)?;
     let signals = signals::watch(&WATCHED)?;
@@ -76,7 +80,7 @@ pub fn run(uuid: &str) -> Result<i32> {
     let (pid, init) = match forked {
         Fork::Parent(pid, init) => (pid, init),
         Fork::Child => {
-            drop((inherited.lock, wire, signals, relay, cgroups));
+            drop((inherited.lock, wire, signals, relay, cgroups, network));
             let start = init::Start {
                 plan,
                 wire: pod,
@@ -98,6 +102,7 @@ pub fn run(uuid: &str) -> Result<i32> {
         relay,
         raw: None,
         cgroups: None,
+        network,
         pins: inherited.pins,
         verdict: None,
         failure: None,
@@ -188,6 +193,7 @@ struct Supervisor {
     relay: Relay,
     raw: Option<RawTerminal>,
     cgroups: Option<Cgroups>,
+    network: Option<PodNetwork>,
     pins: Vec<OwnedFd>,
     /// The status of the first app that failed.
     verdict: Option<i32>,
@@ -202,12 +208,17 @@ impl Supervisor {
     fn launch(&mut self, cgroups: cgroup::Plan, timings: &Timings) -> Result<()> {
         timings.mark("cgroups");
         record::cgroups(&cgroups.record())?;
-        let cgroups = self.cgroups.insert(cgroups.create()?);
+        self.cgroups = Some(cgroups.create()?);
+        let unresolved = !self.join(timings)?;
+        let Some(cgroups) = &self.cgroups else {
+            return Ok(());
+        };
         for index in 0..self.names.len() {
             let entrance = cgroups.app(index).entrance();
             let order = Order::Start {
                 app: index as u16,
                 unified: entrance.unified.is_some(),
+                unresolved,
             };
             let descriptors: Vec<_> = entrance.unified.into_iter().chain(entrance.tasks).collect();
             if let Some(wire) = &self.wire {
@@ -223,6 +234,21 @@ impl Supervisor {
         record::process(PID_FILE, self.pid, &boot_id)
     }
 
+    /// Joins the pod's networks, if it has any, as soon as the init has made
+    /// the namespace. Says whether the networks said how to resolve names.
+    fn join(&mut self, timings: &Timings) -> Result<bool> {
+        while self.network.as_ref().is_some_and(PodNetwork::is_waiting) && self.wire.is_some() {
+            self.hear()?;
+        }
+        match &mut self.network {
+            Some(network) => {
+                timings.mark("network");
+                network.join()
+            }
+            None => Ok(false),
+        }
+    }
+
     /// Until the init is over.
     fn serve(&mut self) -> Result<()> {
         let mut bloated = true;
@@ -232,9 +258,13 @@ impl Supervisor {
                 PollFd::new(&self.init, PollFlags::IN),
                 PollFd::new(&self.signals, PollFlags::IN),
             ];
+            let wire_at = self.wire.as_ref().map(|_| polled.len());
             if let Some(wire) = &self.wire {
                 polled.push(PollFd::new(wire, PollFlags::IN));
             }
+            let alarm = self.network.as_ref().and_then(PodNetwork::alarm);
+            let alarm_at = alarm.as_ref().map(|_| polled.len());
+            polled.extend(alarm.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             let fixed = polled.len();
             polled.extend(watched.iter().map(|&watched| self.relay.poll_fd(watched)));
             let idle = Timespec {
@@ -263,7 +293,12 @@ impl Supervisor {
             if ready[1] {
                 self.pass_signals()?;
             }
-            if fixed > 2 && ready[2] {
+            if alarm_at.is_some_and(|at| ready[at])
+                && let Some(network) = &mut self.network
+            {
+                network.restore();
+            }
+            if wire_at.is_some_and(|at| ready[at]) {
                 self.hear()?;
             }
             if ready[0] {
@@ -336,6 +371,12 @@ impl Supervisor {
                     status.pid = Some(sender);
                 })
             }
+            Report::Namespace => {
+                if let (Some(network), Some(namespace)) = (&mut self.network, descriptors.pop()) {
+                    network.has(namespace);
+                }
+                Ok(())
+            }
             Report::Terminal => {
                 if let Some(master) = descriptors.pop() {
                     terminal::copy_size(&master);
@@ -395,6 +436,9 @@ impl Supervisor {
         let status = waitpid(Pid::from_raw(self.pid), WaitOptions::empty())
             .map_err(Error::system("wait for", "the pod's init"))?;
         let end = status.map_or(End::Code(0), |(_, status)| End::of(status));
+        if let Some(network) = self.network.take() {
+            network.leave();
+        }
         let removed = match self.cgroups.take() {
             Some(cgroups) => cgroups.remove(),
             None => Ok(()),
