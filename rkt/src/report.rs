@@ -301,7 +301,9 @@ fn error_line(error: &dyn std::error::Error) -> String {
 }
 
 fn nanos(time: SystemTime) -> i64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let since = time
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
     i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
 }
 
@@ -382,7 +384,12 @@ mod tests {
         assert!(error.contains("is damaged: file \"pod\""), "{error}");
         let (_tmp, pod) = exited(&[("pod", &manifest()), ("apps/web/status", "x")]);
         assert_eq!(pod["apps"][0]["name"], "web");
-        assert!(pod["errors"][0].as_str().unwrap().contains("apps/web/status"));
+        assert!(
+            pod["errors"][0]
+                .as_str()
+                .unwrap()
+                .contains("apps/web/status")
+        );
     }
 
     #[test]

@@ -146,11 +146,17 @@ fn error_block(what: &str, errors: &[String]) {
         return;
     }
     let line = "-".repeat(40);
-    eprintln!("{} error(s) encountered when listing {what}:\n{line}", errors.len());
+    eprintln!(
+        "{} error(s) encountered when listing {what}:\n{line}",
+        errors.len()
+    );
     for error in errors {
         eprintln!("{error}\n{line}");
     }
-    eprintln!("misc:\n  rkt's appc version: {}\n", manifests::appc::VERSION);
+    eprintln!(
+        "misc:\n  rkt's appc version: {}\n",
+        manifests::appc::VERSION
+    );
 }
 
 /// What a group is for.

@@ -44,7 +44,12 @@ impl Simple for Status {
         let format = Format::check(self.format.as_deref())?;
         let typed = super::one_uuid(self.pod, self.uuid_file.as_deref())?;
         let mut pod = context.pod(&typed)?;
-        pod = wait(pod, self.wait_ready, "error waiting for pod readiness", is_ready)?;
+        pod = wait(
+            pod,
+            self.wait_ready,
+            "error waiting for pod readiness",
+            is_ready,
+        )?;
         pod = wait(pod, self.wait, "error waiting for pod to finish", |pod| {
             pod.state().is_over()
         })?;
@@ -77,7 +82,9 @@ fn wait(
     };
     while !done(&pod) {
         if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
-            return Err(Failure::new(format!("{message}: context deadline exceeded")));
+            return Err(Failure::new(format!(
+                "{message}: context deadline exceeded"
+            )));
         }
         std::thread::sleep(PERIOD);
         pod = match pod.again() {

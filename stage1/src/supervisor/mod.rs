@@ -107,6 +107,7 @@ pub fn run(uuid: &str) -> Result<i32> {
         verdict: None,
         failure: None,
         asked: 0,
+        killed: false,
     };
     supervisor
         .statuses
@@ -201,6 +202,8 @@ struct Supervisor {
     failure: Option<String>,
     /// How often we were asked to stop.
     asked: u32,
+    /// It was us who killed the init.
+    killed: bool,
 }
 
 impl Supervisor {
@@ -343,7 +346,8 @@ impl Supervisor {
         }
     }
 
-    fn kill_init(&self) {
+    fn kill_init(&mut self) {
+        self.killed = true;
         // It may be over already.
         let _over = pidfd_send_signal(&self.init, rustix::process::Signal::KILL);
     }
@@ -457,7 +461,9 @@ impl Supervisor {
 
     /// The init did not end in order, and the apps with it.
     fn condemn(&mut self, end: End) -> Result<()> {
-        if let End::Signal(signal) = end {
+        if let End::Signal(signal) = end
+            && !self.killed
+        {
             eprintln!("run: the pod's init was killed by signal {signal}, and its apps with it");
         }
         self.verdict.get_or_insert(end.status());

@@ -30,7 +30,9 @@ impl Simple for Gc {
         let now = SystemTime::now();
         for record in store.images()?.into_iter().flatten() {
             let used = store.last_used(&record.id).unwrap_or(record.imported);
-            let age = now.duration_since(used.max(record.imported)).unwrap_or_default();
+            let age = now
+                .duration_since(used.max(record.imported))
+                .unwrap_or_default();
             if age > self.grace_period && !keep.pods.contains(&record.id) {
                 store.remove(&record.id, &keep)?;
                 context.tell(&format!("removed image \"{}\"", record.id));

@@ -21,10 +21,20 @@ use crate::verbs::error_block;
 )]
 pub(crate) struct List {
     /// Columns: id, name, size, importtime, verified
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "id,name,size,importtime,lastused,verified")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "id,name,size,importtime,lastused,verified"
+    )]
     fields: Vec<Field>,
     /// Columns to sort by
-    #[arg(long, value_name = "LIST", value_delimiter = ',', default_value = "importtime")]
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        default_value = "importtime"
+    )]
     sort: Vec<Field>,
     /// asc or desc
     #[arg(long, value_name = "ORDER", default_value = "asc")]
@@ -120,7 +130,11 @@ impl List {
         let descending = match self.order.as_str() {
             "asc" => false,
             "desc" => true,
-            other => return Err(Failure::new(format!("wrong sort order {other:?}: expected asc or desc"))),
+            other => {
+                return Err(Failure::new(format!(
+                    "wrong sort order {other:?}: expected asc or desc"
+                )));
+            }
         };
         images.sort_by(|a, b| {
             let orders = self.sort.iter().map(|field| compare(*field, a, b));
@@ -135,7 +149,12 @@ impl List {
         let mut table = Table::new(&legend);
         let now = SystemTime::now();
         for image in images {
-            table.row(self.fields.iter().map(|f| self.cell(*f, image, now)).collect());
+            table.row(
+                self.fields
+                    .iter()
+                    .map(|f| self.cell(*f, image, now))
+                    .collect(),
+            );
         }
         table
     }
@@ -194,7 +213,9 @@ fn size(record: &ImageRecord) -> u64 {
 impl ImageReport {
     fn new(image: &Image) -> Self {
         let nanoseconds = |time: SystemTime| {
-            let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            let since = time
+                .duration_since(SystemTime::UNIX_EPOCH)
+                .unwrap_or_default();
             u64::try_from(since.as_nanos()).unwrap_or(u64::MAX)
         };
         Self {
