@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use tests::guest::{Debian, Guest, Kernel, Output};
 use tests::{Aci, Compression};
 
@@ -97,37 +98,56 @@ fn a_pod_runs_in_a_container_of_systemd_252_and_257() {
     }
 }
 
-/// The pod's cgroup is where an operator can see it, with every controller, and
-/// the app's own limits hold.
+/// The app's cgroup is where an operator can see it, and holds what the image
+/// asks for; the host's own cgroups are as before when the pod is gone.
 #[test]
-fn a_pod_has_its_cgroups_on_v2() {
-    let Some(guest) = with_image(Guest::qemu(Kernel::V6_12)) else {
+fn the_limits_of_an_image_hold_on_cgroup_v2() {
+    let dir = tempfile::tempdir().unwrap();
+    let aci = Aci::busybox("example.com/limited", &["/bin/sh", "-c"]).app(
+        "isolators",
+        json!([
+            {"name": "resource/memory", "value": {"limit": "64Mi"}},
+            {"name": "resource/cpu", "value": {"limit": "500m"}},
+        ]),
+    );
+    let file = aci.write(dir.path(), "limited", Compression::Plain);
+    let Some(guest) = Guest::qemu(Kernel::V6_12).and_then(Guest::rkt) else {
         return;
     };
     let out = guest
+        .file("/in/limited.aci", &file)
         .run(
-            "rkt --insecure-options=image fetch /in/sh.aci >/dev/null
-             rkt run --net=none --uuid-file-save=uuid example.com/sh --name=app -- 'echo up; sleep 60' >out &
+            "rkt --insecure-options=image fetch /in/limited.aci >/dev/null
+             rkt run --net=none --uuid-file-save=uuid example.com/limited --name=app -- 'echo up; sleep 60' >out &
              until grep -q up out; do sleep 0.05; done
              app=$(find /sys/fs/cgroup -type d -path \"*$(cat uuid)*\" -name app)
              echo app=$app
-             echo controllers=$(cat $app/cgroup.controllers)
-             echo 50 >$app/pids.max && echo pids=$(cat $app/pids.max)
+             echo memory=$(cat $app/memory.max)
+             echo cpu=$(cat $app/cpu.max)
              echo processes=$(wc -l <$app/cgroup.procs)
              kill %1; wait %1
              echo left=$(find /sys/fs/cgroup -type d -path \"*$(cat uuid)*\" | wc -l)",
         )
         .ok();
     assert_ne!(out.value("app"), "", "{out}");
-    for wanted in ["cpu", "io", "memory", "pids"] {
-        assert!(
-            out.value("controllers").split(' ').any(|c| c == wanted),
-            "no {wanted}: {out}"
-        );
-    }
-    assert_eq!(out.value("pids"), "50", "{out}");
+    assert_eq!(out.value("memory"), "67108864", "{out}");
+    assert_eq!(out.value("cpu"), "50000 100000", "{out}");
     assert_ne!(out.value("processes"), "0", "{out}");
     assert_eq!(out.value("left"), "0", "{out}");
+}
+
+/// A limit is more than a file: who takes more than 64 MiB is killed.
+#[test]
+fn an_app_over_its_memory_limit_is_killed_on_cgroup_v2() {
+    let Some(guest) = with_image(Guest::qemu(Kernel::V6_12)) else {
+        return;
+    };
+    let out = guest.run(
+        "rkt --insecure-options=image fetch /in/sh.aci >/dev/null
+         rkt run --net=none example.com/sh --memory=64Mi -- \
+             'head -c 200000000 /dev/zero | tail -c 199999999 >/dev/null; echo $?'",
+    );
+    assert_eq!(out.stdout.lines().next(), Some("137"), "{out}");
 }
 
 /// The suites that ran on the host, where cgroups are what the host has.

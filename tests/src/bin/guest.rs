@@ -77,7 +77,7 @@ fn run(kind: &str, script: &str, files: &[&str]) -> ExitCode {
     } else {
         script.to_owned()
     };
-    if script.contains("rkt") {
+    if script.split_whitespace().any(|word| word == "rkt") {
         let Some(with_rkt) = guest.rkt() else {
             return ExitCode::FAILURE;
         };
