@@ -6,7 +6,7 @@ mod common;
 use std::fs;
 
 use common::{Gpg, World, aci, aci_manifest, update};
-use fetch::Request;
+use fetch::{PullPolicy, Request};
 use fetch::keystore::Scope;
 use manifests::trust::Verification;
 
@@ -38,7 +38,12 @@ fn every_compression_gives_the_same_id() {
         ids.push(world.fetch(file.to_str().unwrap()).id);
     }
     assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
-    assert_eq!(world.fetch("example.com/app:1.0").id, ids[0], "by name");
+    let request = Request {
+        pull_policy: PullPolicy::New,
+        ..update()
+    };
+    let by_name = world.fetch_with("example.com/app:1.0", "none", &request).0;
+    assert_eq!(by_name.unwrap().id, ids[0]);
     assert_eq!(world.store.images().unwrap().len(), 1);
 }
 
@@ -147,7 +152,7 @@ fn what_is_no_aci_is_refused() {
     let world = World::new();
     let file = world.path("app.aci");
     let reference = file.to_str().unwrap();
-    for (bytes, word) in [(&b""[..], "manifest"), (&[0x1f, 0x8b, 8, 0, 1], "gzip")] {
+    for (bytes, word) in [(&b""[..], "truncated"), (&[0x1f, 0x8b, 8, 0, 1], "gzip")] {
         fs::write(&file, bytes).unwrap();
         let error = world.refused(reference, "image");
         assert!(error.contains("app.aci"), "{error}");

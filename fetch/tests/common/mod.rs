@@ -1,5 +1,5 @@
 //! Real images by real tools, and the peers they are fetched from.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
