@@ -73,11 +73,11 @@ fn what_leaves_the_network_is_masqueraded_and_what_stays_is_not() {
     let _far = far.serve("TCP4", 7);
     let _near = b.serve("TCP4", 7);
     assert_eq!(
-        a.sh("socat -T3 - TCP4:192.0.2.2:7 </dev/null"),
+        a.sh("socat -T3 -u TCP4:192.0.2.2:7 -"),
         "hello from 192.0.2.1\n"
     );
     assert_eq!(
-        a.sh("socat -T3 - TCP4:172.16.28.3:7 </dev/null"),
+        a.sh("socat -T3 -u TCP4:172.16.28.3:7 -"),
         "hello from 172.16.28.2\n"
     );
 }

@@ -1,5 +1,7 @@
 //! A whole pod with a network, run by the real program.
 
+#![allow(clippy::unwrap_used)]
+
 mod network_host;
 
 use std::fs::File;

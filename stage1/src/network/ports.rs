@@ -174,6 +174,13 @@ fn reach_back(session: &mut Session<'_>, carrier: Carrier<'_>) -> Result<()> {
         ))?;
         if host.master != 0 {
             bridged = true;
+            // With br_netfilter the bridge itself sends a pod's request to its
+            // own port back where it came from.
+            let hairpin = link::bridge_port(host.index, Some(true), None);
+            session
+                .host
+                .request(vec![hairpin])
+                .map_err(Error::kernel("configure the bridge port", &host.name))?;
             host = link::get_index(&mut session.host, host.master)
                 .map_err(Error::kernel("find the bridge of", carrier.attach.if_name))?;
         }

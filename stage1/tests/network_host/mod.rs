@@ -175,16 +175,29 @@ impl TestPod {
     /// A program that answers "hello from PEER" on a port, and waits until it
     /// listens.
     pub fn serve(&self, protocol: &str, port: u16) -> Running {
+        let only = if protocol.ends_with('6') {
+            ",ipv6only=1"
+        } else {
+            ""
+        };
+        let listen = if protocol.starts_with("UDP") {
+            "RECVFROM"
+        } else {
+            "LISTEN"
+        };
         let server = self.spawn(&format!(
-            "socat {protocol}-LISTEN:{port},fork,reuseaddr SYSTEM:'echo hello from $SOCAT_PEERADDR'"
+            "socat {protocol}-{listen}:{port},fork,reuseaddr{only} SYSTEM:'echo hello from $SOCAT_PEERADDR'"
         ));
         let flag = if protocol.starts_with("TCP") {
             "t"
         } else {
             "u"
         };
+        let family = &protocol[3..];
         let until = Instant::now() + Duration::from_secs(10);
-        while !self.ok(&format!("ss -Hln{flag} 'sport = :{port}' | grep -q .")) {
+        while !self.ok(&format!(
+            "ss -Hln{flag}{family} 'sport = :{port}' | grep -q ."
+        )) {
             assert!(Instant::now() < until, "socat does not listen on {port}");
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -318,12 +318,16 @@ impl Change {
     }
 }
 
-/// The request that sets a bridge port's modes.
-pub(crate) fn bridge_port(index: u32, hairpin: bool, isolated: bool) -> Message {
+/// The request that sets a bridge port's modes, those that are given.
+pub(crate) fn bridge_port(index: u32, hairpin: Option<bool>, isolated: Option<bool>) -> Message {
     let mut message = Message::new(RTM_SETLINK, 0, &fixed(AF_BRIDGE, index, 0, 0));
     message.nest(IFLA_PROTINFO, |port| {
-        port.u8(IFLA_BRPORT_MODE, u8::from(hairpin));
-        port.u8(IFLA_BRPORT_ISOLATED, u8::from(isolated));
+        if let Some(hairpin) = hairpin {
+            port.u8(IFLA_BRPORT_MODE, u8::from(hairpin));
+        }
+        if let Some(isolated) = isolated {
+            port.u8(IFLA_BRPORT_ISOLATED, u8::from(isolated));
+        }
     });
     message
 }

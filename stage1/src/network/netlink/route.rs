@@ -28,6 +28,7 @@ const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PRIORITY: u16 = 6;
+const RTA_PREFSRC: u16 = 7;
 const RTA_METRICS: u16 = 8;
 const RTA_TABLE: u16 = 15;
 const RTAX_MTU: u16 = 2;
@@ -178,6 +179,13 @@ pub(crate) fn add_route(index: u32, route: &Route) -> Message {
             }
         });
     }
+    message
+}
+
+/// The same with the address that packets of our own have as their source.
+pub(crate) fn add_route_from(index: u32, route: &Route, source: IpAddr) -> Message {
+    let mut message = add_route(index, route);
+    message.attr(RTA_PREFSRC, &octets(source));
     message
 }
 

@@ -46,9 +46,14 @@ pub(super) fn add(
         for v4 in [true, false] {
             let any: IpAddr = if v4 { [0; 4].into() } else { [0; 16].into() };
             let default = IpNet::new_assert(any, 0);
+            let mut ips = result
+                .ips
+                .iter()
+                .filter(|ip| ip.address.addr().is_ipv4() == v4);
+            let gateway = ips.find_map(|ip| ip.gateway);
             let there = result.routes.iter().any(|route| route.dst == default);
-            if has_family(&result.ips, v4) && !there {
-                result.routes.push(Route::new(default, None));
+            if gateway.is_some() && !there {
+                result.routes.push(Route::new(default, gateway));
             }
         }
     }
@@ -81,8 +86,8 @@ pub(super) fn add(
     if config.hairpin_mode || config.port_isolation {
         port.push(link::bridge_port(
             host.index,
-            config.hairpin_mode,
-            config.port_isolation,
+            Some(config.hairpin_mode),
+            Some(config.port_isolation),
         ));
     }
     session

@@ -55,14 +55,16 @@ pub(super) fn add(
             continue;
         };
         inside.push(route::add_address(host.peer, ip.address, Subnet::NoRoute));
-        inside.push(route::add_route(
-            host.peer,
-            &Route::new(IpNet::from(gateway), None),
-        ));
-        inside.push(route::add_route(
-            host.peer,
-            &Route::new(ip.address.trunc(), Some(gateway)),
-        ));
+        for (net, by) in [
+            (IpNet::from(gateway), None),
+            (ip.address.trunc(), Some(gateway)),
+        ] {
+            inside.push(route::add_route_from(
+                host.peer,
+                &Route::new(net, by),
+                address,
+            ));
+        }
         outside.push(route::add_address(
             host.index,
             IpNet::from(gateway),
