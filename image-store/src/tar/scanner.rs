@@ -278,8 +278,13 @@ impl Scanner {
     fn header<S: Sink>(&mut self, sink: &mut S) -> Result<(), S::Error> {
         self.header_at = self.offset - BLOCK;
         let block = self.block;
-        let member = self.header_block(&Header(&block));
-        let member = member.map_err(|f| self.fault(f))?;
+        let header = Header(&block);
+        let member = self.header_block(&header).map_err(|fault| {
+            if self.name.is_none() && fault != TarFault::Checksum {
+                self.name = Some(printable(&header.path()));
+            }
+            self.fault(fault)
+        })?;
         match member {
             None => Ok(()),
             Some(Member::Plain(entry, stored)) => self.announce(entry, stored, sink),

@@ -131,8 +131,13 @@ fn run(program: &str, args: &[&str], dir: &Path) -> String {
         .output()
         .unwrap_or_else(|e| panic!("{program}: {e}"));
     let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {args:?}: {stderr}");
-    String::from_utf8_lossy(&output.stdout).into_owned()
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    let status = output.status;
+    assert!(
+        status.success(),
+        "{program} {args:?}: {status}\n{stderr}{stdout}"
+    );
+    stdout.into_owned()
 }
 
 /// What GNU tar makes of archives that are unpacked on each other.
@@ -148,6 +153,7 @@ fn gnu_tar_unpacks(archives: &[&Path], into: &Path) {
             "--xattrs",
             "--xattrs-include=*",
             "--acls",
+            "--delay-directory-restore",
         ];
         run("tar", &args, into);
     }

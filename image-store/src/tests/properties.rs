@@ -1,1 +1,199 @@
-//! x
+//! Random trees against GNU tar, and random damage against panics.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::archive::{Archive, Header};
+use super::backends::compare;
+use super::is_root;
+use crate::LayerKind;
+use crate::rootfs::{LayerBuilder, LayerError};
+use crate::tar::{EndMarker, Scanner};
+
+/// One entry of a random archive. Few names, so that they meet.
+#[derive(Debug, Clone)]
+enum Member {
+    File(String, Vec<u8>, u32),
+    Dir(String, u32),
+    Symlink(String, String),
+    Fifo(String),
+    HardLink(String, usize),
+    Xattr(String, Vec<u8>),
+}
+
+fn name() -> impl Strategy<Value = String> {
+    prop_oneof![4 => "[a-d]", 1 => "[a-zé. ]{1,12}x", 1 => Just("n".repeat(200))]
+}
+
+fn path() -> impl Strategy<Value = String> {
+    vec(name(), 1..4).prop_map(|names| names.join("/"))
+}
+
+fn member() -> impl Strategy<Value = Member> {
+    let data = prop_oneof![
+        4 => vec(any::<u8>(), 0..1500),
+        1 => (0_usize..200_000).prop_map(|n| vec![b'z'; n]),
+    ];
+    let mode = prop_oneof![Just(0o644), Just(0o755), 0_u32..0o10000];
+    prop_oneof![
+        6 => (path(), data, mode.clone()).prop_map(|(p, d, m)| Member::File(p, d, m)),
+        3 => (path(), mode).prop_map(|(p, m)| Member::Dir(p, m)),
+        1 => (path(), "[a-d/.]{1,600}").prop_map(|(p, t)| Member::Symlink(p, t)),
+        1 => path().prop_map(Member::Fifo),
+        2 => (path(), any::<usize>()).prop_map(|(p, n)| Member::HardLink(p, n)),
+        1 => (path(), vec(any::<u8>(), 1..700)).prop_map(|(p, v)| Member::Xattr(p, v)),
+    ]
+}
+
+/// A well-formed archive: everything has its parents, and no name is used for
+/// two kinds of things. (What happens then is told by tables.)
+fn well_formed(members: &[Member]) -> Vec<u8> {
+    use std::collections::BTreeMap;
+    let mut kinds: BTreeMap<String, bool> = BTreeMap::new();
+    let mut files: Vec<String> = Vec::new();
+    let mut archive = Archive::new();
+    let add_parents = |archive: &mut Archive, kinds: &mut BTreeMap<String, bool>, path: &str| {
+        let mut at = 0;
+        while let Some(slash) = path[at..].find('/') {
+            let parent = &path[..at + slash];
+            match kinds.get(parent) {
+                Some(true) => {}
+                Some(false) => return false,
+                None => {
+                    kinds.insert(parent.to_owned(), true);
+                    let header = Header::new(b'5', "d");
+                    *archive = std::mem::take(archive)
+                        .gnu_long(b'L', parent)
+                        .member(header, b"");
+                }
+            }
+            at += slash + 1;
+        }
+        true
+    };
+    for member in members {
+        let (Member::File(path, ..)
+        | Member::Dir(path, _)
+        | Member::Symlink(path, _)
+        | Member::Fifo(path)
+        | Member::HardLink(path, _)
+        | Member::Xattr(path, _)) = member;
+        let is_dir = matches!(member, Member::Dir(..));
+        let again_dir = is_dir && kinds.get(path) == Some(&true);
+        if kinds.contains_key(path) && !again_dir {
+            continue;
+        }
+        if !add_parents(&mut archive, &mut kinds, path) {
+            continue;
+        }
+        kinds.insert(path.clone(), is_dir);
+        let long = |archive: Archive| archive.gnu_long(b'L', path);
+        archive = match member {
+            Member::File(_, data, mode) => {
+                files.push(path.clone());
+                let header = Header::new(b'0', "f").size(data.len() as u64).mode(*mode);
+                long(archive).member(header, data)
+            }
+            Member::Dir(_, mode) => long(archive).member(Header::new(b'5', "d").mode(*mode), b""),
+            Member::Symlink(_, target) => long(archive)
+                .gnu_long(b'K', target)
+                .member(Header::new(b'2', "s").mode(0o777), b""),
+            Member::Fifo(_) => long(archive).member(Header::new(b'6', "p"), b""),
+            Member::HardLink(_, which) => {
+                let Some(target) = files.get(which % files.len().max(1)) else {
+                    kinds.remove(path);
+                    continue;
+                };
+                let header = Header::new(b'1', "l");
+                long(archive).gnu_long(b'K', target).member(header, b"")
+            }
+            Member::Xattr(_, value) => {
+                files.push(path.clone());
+                let records: [(&str, &[u8]); 2] =
+                    [("SCHILY.xattr.user.x", value), ("path", path.as_bytes())];
+                archive.pax(b'x', &records).file("x", b"with an attribute")
+            }
+        };
+    }
+    archive.finish()
+}
+
+fn scan(bytes: &[u8], chunk: usize, kind: LayerKind) -> Result<String, LayerError> {
+    let mut scanner = Scanner::new();
+    let mut builder = LayerBuilder::new(kind);
+    for piece in bytes.chunks(chunk) {
+        scanner.feed(piece, &mut builder)?;
+    }
+    scanner.finish(EndMarker::Required)?;
+    Ok(format!("{:?}", builder.finish()?))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+
+    /// What both backends show is what GNU tar unpacks.
+    #[test]
+    fn random_trees_as_gnu_tar_unpacks_them(members in vec(member(), 0..40)) {
+        if is_root() {
+            compare(&[well_formed(&members)]);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    /// The answer does not depend on how the bytes are cut.
+    #[test]
+    fn chunks_do_not_matter(members in vec(member(), 0..12), chunk in 1_usize..2000) {
+        let archive = well_formed(&members);
+        let whole = scan(&archive, archive.len(), LayerKind::Oci).unwrap();
+        prop_assert_eq!(whole, scan(&archive, chunk, LayerKind::Oci).unwrap());
+    }
+
+    /// Whatever is changed in an archive: an error or a tree, never a panic.
+    #[test]
+    fn damaged_archives_do_not_panic(
+        members in vec(member(), 0..12),
+        damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..20),
+        cut in any::<prop::sample::Index>(),
+        reseal in any::<bool>(),
+        kind in prop_oneof![Just(LayerKind::Oci), Just(LayerKind::Aci)],
+    ) {
+        let mut archive = well_formed(&members);
+        for (at, byte) in damage {
+            let at = at.index(archive.len());
+            archive[at] = byte;
+            if reseal {
+                // Mend the checksum, so that the damage is looked at.
+                let start = at / 512 * 512;
+                if let Ok(block) = <[u8; 512]>::try_from(&archive[start..start + 512]) {
+                    let sealed = Header { block }.sealed();
+                    archive[start..start + 512].copy_from_slice(&sealed);
+                }
+            }
+        }
+        let end = cut.index(archive.len() + 1);
+        let _ = scan(&archive, 700, kind);
+        let _ = scan(&archive[..end], 4096, kind);
+    }
+
+    /// Noise between a header's fields.
+    #[test]
+    fn random_headers_do_not_panic(
+        block in vec(any::<u8>(), 512),
+        flag in prop::sample::select(b"01234567xgLKSVMD\0".to_vec()),
+        rest in vec(any::<u8>(), 0..3000),
+    ) {
+        let mut header = Header { block: block.try_into().expect("512 bytes") };
+        header.block[156] = flag;
+        // Half of the numbers are valid.
+        for at in [100, 108, 116, 124, 136, 329, 337] {
+            if header.block[at] & 1 == 0 {
+                header.put(at, b"0000644\0");
+            }
+        }
+        let archive = Archive::new().member(header, &rest).finish();
+        let _ = scan(&archive, 512, LayerKind::Oci);
+    }
+}
