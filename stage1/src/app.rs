@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::process::{WaitOptions, waitpid};
+use sys::device_filter::Instruction;
 use sys::process::{Fork, Namespaces, SingleThread};
 
 use crate::cgroup::Entrance;
@@ -36,66 +37,77 @@ impl Surroundings {
     }
 }
 
-/// In the app's first process: builds the root and executes the program. Ends
-/// the process when it cannot.
-pub fn run(
-    index: u16,
-    app: &App,
-    sources: Sources,
-    stdio: &Stdio,
-    entrance: &Entrance<'_>,
-    around: &Surroundings,
-    proof: &SingleThread,
-) -> ! {
-    let failed = match start(index, app, sources, stdio, entrance, around, proof) {
-        Ok(never) => match never {},
-        Err(error) => error.of_app(&app.name),
-    };
-    around.report_failure(Some(index), &failed);
-    sys::process::exit(failed.exit_status())
+/// What an app's first process is born with.
+#[derive(Debug)]
+pub struct Birth<'a> {
+    /// The app's place in the pod's list.
+    pub index: u16,
+    /// Its standard descriptors.
+    pub stdio: &'a Stdio,
+    /// The way into its cgroups.
+    pub entrance: &'a Entrance,
+    /// The program that limits its devices, on cgroup v2.
+    pub device_filter: Option<&'a [Instruction]>,
+    /// What it shares with the init.
+    pub around: &'a Surroundings,
+    /// That it has one thread.
+    pub proof: &'a SingleThread,
 }
 
-fn start(
-    index: u16,
-    app: &App,
-    sources: Sources,
-    stdio: &Stdio,
-    entrance: &Entrance<'_>,
-    around: &Surroundings,
-    proof: &SingleThread,
-) -> Result<Infallible> {
-    settle(entrance)?;
-    around.timings.mark("root");
-    let terminal = rootfs::build(app, sources, stdio.terminal)?;
-    around.timings.mark("process");
-    match terminal {
-        Some((master, slave)) => {
-            take_terminal(&slave, app.process.uid).and_then(|()| send_terminal(around, &master))?
+impl Birth<'_> {
+    /// Builds the app's root and executes its program. Ends the process when
+    /// it cannot.
+    pub fn run(self, app: &App, sources: Sources) -> ! {
+        let failed = match self.start(app, sources) {
+            Ok(never) => match never {},
+            Err(error) => error.of_app(&app.name),
+        };
+        self.around.report_failure(Some(self.index), &failed);
+        sys::process::exit(failed.exit_status())
+    }
+
+    fn start(&self, app: &App, sources: Sources) -> Result<Infallible> {
+        let around = self.around;
+        self.entrance.join()?;
+        leave_session()?;
+        around.timings.mark("root");
+        let confine = || confine(self.entrance, self.device_filter);
+        let terminal = rootfs::build(app, sources, self.stdio.terminal, confine)?;
+        around.timings.mark("process");
+        match terminal {
+            Some((master, slave)) => {
+                take_terminal(&slave, app.process.uid)?;
+                send_terminal(around, &master)?;
+            }
+            None => self.stdio.take()?,
         }
-        None => stdio.take()?,
+        for (file, value) in &app.sysctls {
+            let path = format!("sys/{}", file.display());
+            identity::write_proc(around.proc.as_ref(), &path, value)
+                .map_err(Error::system("set linux.sysctl", file.display()))?;
+        }
+        if let Some(handler) = &app.pre_start {
+            run_handler(handler, around, self.proof)?;
+        }
+        let told = || {
+            around.timings.mark("execute");
+            wire::send(&around.wire, &Report::Started { app: self.index }, &[])
+                .map_err(Error::system("reach", "the supervisor"))
+        };
+        identity::become_process(&app.process, around.proc.as_ref(), told)
     }
-    for (file, value) in &app.sysctls {
-        let path = format!("sys/{}", file.display());
-        identity::write_proc(around.proc.as_ref(), &path, value)
-            .map_err(Error::system("set linux.sysctl", file.display()))?;
-    }
-    if let Some(handler) = &app.pre_start {
-        run_handler(handler, around, proof)?;
-    }
-    let told = || {
-        around.timings.mark("execute");
-        wire::send(&around.wire, &Report::Started { app: index }, &[])
-            .map_err(Error::system("reach", "the supervisor"))
-    };
-    identity::become_process(&app.process, around.proc.as_ref(), told)
 }
 
-/// Joins the app's cgroups, makes them the top of what the process sees of
-/// the hierarchies, and leaves the caller's session and its terminal.
-fn settle(entrance: &Entrance<'_>) -> Result<()> {
-    entrance.join_legacy()?;
+/// Puts the process, which is in the app's cgroups, under its limit of
+/// devices, and makes its cgroups the top of what it sees of the hierarchies.
+fn confine(entrance: &Entrance, device_filter: Option<&[Instruction]>) -> Result<()> {
+    entrance.limit_devices(device_filter)?;
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
-        .map_err(Error::system("make", "a cgroup namespace"))?;
+        .map_err(Error::system("make", "a cgroup namespace"))
+}
+
+/// Leaves the caller's session and its terminal.
+fn leave_session() -> Result<()> {
     rustix::process::setsid().map_err(Error::system("make", "a session"))?;
     Ok(())
 }
@@ -153,13 +165,15 @@ pub fn run_post_stop(
     handler: &Process,
     mounts: &OwnedFd,
     stdio: &Stdio,
-    entrance: &Entrance<'_>,
+    entrance: &Entrance,
     around: &Surroundings,
 ) -> ! {
     let enter = || -> Result<Infallible> {
         nix::sched::setns(mounts, nix::sched::CloneFlags::CLONE_NEWNS)
             .map_err(Error::system("enter", "the app's mounts"))?;
-        settle(entrance)?;
+        entrance.join()?;
+        confine(entrance, None)?;
+        leave_session()?;
         stdio.take()?;
         identity::become_process(handler, around.proc.as_ref(), || Ok(()))
     };

@@ -17,13 +17,15 @@ use std::time::{Duration, Instant};
 
 use manifests::engine::{Ipc, Network};
 use nix::sched::CloneFlags;
+use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec};
-use rustix::fs::CWD;
+use rustix::fs::{CWD, Mode, OFlags};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitOptions, set_dumpable_behavior,
     set_parent_process_death_signal,
 };
+use sys::device_filter::Instruction;
 use sys::mount_attributes::{Change, MountAttributes, Propagation, set_mount_attributes};
 use sys::process::{Fork, Namespaces, SingleThread};
 
@@ -42,6 +44,8 @@ use crate::{IDLE, identity, mounting, signals};
 pub struct Start {
     /// The pod.
     pub plan: Plan,
+    /// The programs that limit the apps' devices.
+    pub device_filters: Vec<Option<Vec<Instruction>>>,
     /// The pod's end of the wire.
     pub wire: OwnedFd,
     /// The apps' standard descriptors.
@@ -60,7 +64,8 @@ pub fn run(start: Start, proof: &SingleThread) -> ! {
         proc: None,
         timings: start.timings,
     };
-    let status = match prepare(start.plan, start.stdio, start.pins, around) {
+    let given = start.stdio.into_iter().zip(start.device_filters).collect();
+    let status = match prepare(start.plan, given, start.pins, around) {
         Ok(mut init) => match init.serve(proof) {
             Ok(()) => 0,
             Err(error) => {
@@ -82,6 +87,7 @@ struct App {
     /// What to start, until it is started.
     waiting: Option<(plan::App, Sources)>,
     stdio: Stdio,
+    device_filter: Option<Vec<Instruction>>,
     main: Option<Pid>,
     stop_signal: i32,
     grace: Duration,
@@ -106,17 +112,18 @@ struct PostStop {
     name: String,
     process: plan::Process,
     mounts: Option<OwnedFd>,
-    tasks: Vec<OwnedFd>,
-    unified: Option<OwnedFd>,
+    entrance: Entrance,
 }
 
 #[derive(Debug)]
 struct Init {
     apps: Vec<App>,
     around: Surroundings,
-    children: nix::sys::signalfd::SignalFd,
+    children: SignalFd,
     stopping: bool,
-    /// The start's memory is still to be given back.
+    /// The null device, until it replaces the caller's descriptors.
+    null: Option<OwnedFd>,
+    /// There may be memory to give back.
     bloated: bool,
 }
 
@@ -125,20 +132,21 @@ type Refusal = (Error, Surroundings);
 
 fn prepare(
     plan: Plan,
-    stdio: Vec<Stdio>,
+    given: Vec<(Stdio, Option<Vec<Instruction>>)>,
     pins: Vec<OwnedFd>,
     mut around: Surroundings,
 ) -> std::result::Result<Init, Refusal> {
     match namespaces(&plan, &around).and_then(|()| mounts(&plan, &mut around)) {
-        Ok((sources, children)) => {
+        Ok((sources, null, children)) => {
             drop(pins);
             let apps = plan
                 .apps
                 .into_iter()
                 .zip(sources)
-                .zip(stdio)
-                .map(|((mut app, sources), stdio)| App {
+                .zip(given)
+                .map(|((mut app, sources), (stdio, device_filter))| App {
                     stdio,
+                    device_filter,
                     main: None,
                     stop_signal: app.stop_signal,
                     grace: Duration::from_secs(app.stop_timeout.into()),
@@ -147,8 +155,7 @@ fn prepare(
                         name: app.name.clone(),
                         process,
                         mounts: None,
-                        tasks: Vec::new(),
-                        unified: None,
+                        entrance: Entrance::default(),
                     }),
                     handler: None,
                     waiting: Some((app, sources)),
@@ -159,6 +166,7 @@ fn prepare(
                 around,
                 children,
                 stopping: false,
+                null: Some(null),
                 bloated: true,
             })
         }
@@ -223,11 +231,11 @@ fn die_with_the_supervisor(wire: &OwnedFd) -> Result<()> {
 }
 
 /// Takes hold of what comes from the host, then lets go of the host's tree.
-fn mounts(
-    plan: &Plan,
-    around: &mut Surroundings,
-) -> Result<(Vec<Sources>, nix::sys::signalfd::SignalFd)> {
+fn mounts(plan: &Plan, around: &mut Surroundings) -> Result<(Vec<Sources>, OwnedFd, SignalFd)> {
     around.timings.mark("mounts");
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    let null = rustix::fs::openat(CWD, c"/dev/null", flags, Mode::empty())
+        .map_err(Error::system("open", "/dev/null"))?;
     // Mounts that appear on the host below a volume travel in, nothing
     // travels out.
     let inwards = Change {
@@ -259,7 +267,7 @@ fn mounts(
         .and_then(|()| mounting::pivot(&nothing))
         .map_err(Error::system("pivot to", "an empty root"))?;
     let children = signals::watch(&[nix::sys::signal::Signal::SIGCHLD])?;
-    Ok((sources, children))
+    Ok((sources, null, children))
 }
 
 impl Init {
@@ -268,6 +276,7 @@ impl Init {
         self.around.timings.mark("ready");
         while !self.over() {
             let (wire, children) = self.wait()?;
+            self.bloated |= children || wire;
             if children {
                 signals::clear(&self.children)?;
                 self.reap(proof)?;
@@ -310,7 +319,7 @@ impl Init {
         ];
         match rustix::event::poll(&mut polled, timeout.as_ref()) {
             Ok(0) if self.bloated => {
-                sys::process::release_free_memory();
+                sys::process::release_memory();
                 self.bloated = false;
             }
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
@@ -336,13 +345,15 @@ impl Init {
             Order::Start {
                 app,
                 unified,
+                devices,
                 unresolved,
             } => {
                 if !self.stopping {
                     if unresolved && let Some(app) = self.apps.get_mut(usize::from(app)) {
                         app.keep_resolv_conf();
                     }
-                    self.start(app, unified, descriptors, proof)?;
+                    let entrance = Entrance::from_list(descriptors, unified, devices);
+                    self.start(app, entrance, proof)?;
                 }
             }
             Order::Signal(signal) => {
@@ -364,37 +375,29 @@ impl Init {
         Ok(())
     }
 
-    fn start(
-        &mut self,
-        index: u16,
-        unified: bool,
-        mut descriptors: Vec<OwnedFd>,
-        proof: &SingleThread,
-    ) -> Result<()> {
+    fn start(&mut self, index: u16, entrance: Entrance, proof: &SingleThread) -> Result<()> {
         let Some(app) = self.apps.get_mut(usize::from(index)) else {
             return Ok(());
         };
         let Some((plan, sources)) = app.waiting.take() else {
             return Ok(());
         };
-        let unified = (unified && !descriptors.is_empty()).then(|| descriptors.remove(0));
-        let entrance = Entrance {
-            unified: unified.as_ref().map(AsFd::as_fd),
-            tasks: descriptors.iter().map(AsFd::as_fd).collect(),
-        };
         let failed = || Error::attempt("start", "its process");
-        let forked = sys::process::fork(proof, Namespaces::MOUNT, entrance.unified)
+        let unified = entrance.unified.as_ref().map(AsFd::as_fd);
+        let forked = sys::process::fork(proof, Namespaces::MOUNT, unified)
             .map_err(|e| failed().because(e).of_app(&plan.name))?;
         let pid = match forked {
-            Fork::Child => app::run(
-                index,
-                &plan,
-                sources,
-                &app.stdio,
-                &entrance,
-                &self.around,
-                proof,
-            ),
+            Fork::Child => {
+                let birth = app::Birth {
+                    index,
+                    stdio: &app.stdio,
+                    entrance: &entrance,
+                    device_filter: app.device_filter.as_deref(),
+                    around: &self.around,
+                    proof,
+                };
+                birth.run(&plan, sources)
+            }
             Fork::Parent(pid, _) => pid,
         };
         app.main = Pid::from_raw(pid);
@@ -405,12 +408,26 @@ impl Init {
                     mounts_of(&self.around, pid)
                         .map_err(|e| failed().because(e).of_app(&plan.name))?,
                 );
-                drop(entrance);
-                post_stop.tasks = descriptors;
-                post_stop.unified = unified;
+                post_stop.entrance = entrance;
             }
             // Or the supervisor would wait for us to write.
             None => app.stdio = Stdio::default(),
+        }
+        self.let_go()
+    }
+
+    /// Lets go of the caller's standard descriptors when nobody is left who
+    /// would be born with them.
+    fn let_go(&mut self) -> Result<()> {
+        let born = |app: &App| app.waiting.is_none() && app.post_stop.is_none();
+        if !self.apps.iter().all(born) {
+            return Ok(());
+        }
+        if let Some(null) = self.null.take() {
+            let failed = || Error::attempt("let go of", "the caller's descriptors");
+            rustix::stdio::dup2_stdin(&null).map_err(|e| failed().because(e))?;
+            rustix::stdio::dup2_stdout(&null).map_err(|e| failed().because(e))?;
+            rustix::stdio::dup2_stderr(&null).map_err(|e| failed().because(e))?;
         }
         Ok(())
     }
@@ -485,7 +502,6 @@ impl Init {
 }
 
 fn mounts_of(around: &Surroundings, pid: i32) -> std::io::Result<OwnedFd> {
-    use rustix::fs::{Mode, OFlags};
     let proc = around.proc.as_ref().ok_or(rustix::io::Errno::BADF)?;
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     Ok(rustix::fs::openat(
@@ -505,11 +521,9 @@ fn post_stop(
     let Some(mounts) = &handler.mounts else {
         return Ok(None);
     };
-    let entrance = Entrance {
-        unified: handler.unified.as_ref().map(AsFd::as_fd),
-        tasks: handler.tasks.iter().map(AsFd::as_fd).collect(),
-    };
-    let forked = sys::process::fork(proof, Namespaces::empty(), entrance.unified)
+    let entrance = &handler.entrance;
+    let unified = entrance.unified.as_ref().map(AsFd::as_fd);
+    let forked = sys::process::fork(proof, Namespaces::empty(), unified)
         .map_err(Error::system("run", "the post-stop handler"))?;
     match forked {
         Fork::Child => app::run_post_stop(
@@ -517,7 +531,7 @@ fn post_stop(
             &handler.process,
             mounts,
             stdio,
-            &entrance,
+            entrance,
             around,
         ),
         Fork::Parent(pid, _) => Ok(Pid::from_raw(pid)),

@@ -128,21 +128,31 @@ fn null_device() -> Result<OwnedFd> {
 /// Builds the root and makes it this mount namespace's only tree. Returns the
 /// master and the slave of a new terminal when one is asked for.
 ///
+/// `confine` is called when the devices are made, for it may forbid that, and
+/// before cgroups are mounted, for it decides what those show.
+///
 /// # Errors
 /// [`Error::System`] and [`Error::Refused`], naming the mount, device or path.
-pub fn build(app: &App, sources: Sources, terminal: bool) -> Result<Option<(OwnedFd, OwnedFd)>> {
+pub fn build(
+    app: &App,
+    sources: Sources,
+    terminal: bool,
+    confine: impl FnOnce() -> Result<()>,
+) -> Result<Option<(OwnedFd, OwnedFd)>> {
     let root = sources.root;
     mounting::attach_over_root(&root).map_err(Error::system("attach", "the root"))?;
     // Whatever is created here has the mode that is asked for.
     rustix::process::umask(Mode::empty());
     let mut late = Vec::new();
     for (mount, source) in app.mounts.iter().zip(sources.binds) {
-        let what = || mount.target.display();
+        if mount.kind.is_cgroup() {
+            continue;
+        }
         let made = place(&root, mount, source)?;
         if mount.target == Path::new("/dev") && mount.set.contains(MountAttributes::READ_ONLY) {
             late.push(made);
         } else {
-            restrict(&made, mount).map_err(Error::system("set the options of", what()))?;
+            restrict(&made, mount)?;
         }
     }
     let host_devices = app.mounts.iter().any(|mount| {
@@ -154,6 +164,10 @@ pub fn build(app: &App, sources: Sources, terminal: bool) -> Result<Option<(Owne
                 .map_err(Error::system("make the device", device.path.display()))?;
         }
         link_devices(&root)?;
+    }
+    confine()?;
+    for mount in app.mounts.iter().filter(|mount| mount.kind.is_cgroup()) {
+        restrict(&place(&root, mount, None)?, mount)?;
     }
     let terminal = match terminal {
         true => Some(open_terminal(&root)?),
@@ -259,14 +273,16 @@ fn place(root: &OwnedFd, mount: &Mount, source: Option<OwnedFd>) -> Result<Owned
 }
 
 /// Gives a mount the attributes and the propagation that were asked for.
-fn restrict(made: &OwnedFd, mount: &Mount) -> io::Result<()> {
+fn restrict(made: &OwnedFd, mount: &Mount) -> Result<()> {
+    let failed = || Error::attempt("set the options of", mount.target.display());
     // A new file system got its own when it was made.
     if matches!(mount.kind, MountKind::Bind { .. }) {
-        mounting::change(made, mount.set, mount.clear, false)?;
+        mounting::change(made, mount.set, mount.clear, false).map_err(|e| failed().because(e))?;
     }
-    mounting::change(made, mount.set_below, mount.clear_below, true)?;
+    mounting::change(made, mount.set_below, mount.clear_below, true)
+        .map_err(|e| failed().because(e))?;
     if let Some((kind, recursive)) = mount.propagation {
-        mounting::propagate(made, kind, recursive)?;
+        mounting::propagate(made, kind, recursive).map_err(|e| failed().because(e))?;
     }
     Ok(())
 }

@@ -23,13 +23,15 @@ const DESCRIPTORS: usize = 16;
 /// What the supervisor tells the init.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Order {
-    /// Start an app; its way into its cgroups comes along, the v2 cgroup
-    /// first if `unified`.
+    /// Start an app; its way into its cgroups comes along, as
+    /// [`crate::cgroup::Entrance`] lists it.
     Start {
         /// The app's place in the pod's list.
         app: u16,
         /// The first descriptor is a v2 cgroup directory.
         unified: bool,
+        /// The last descriptor is of the v1 cgroup that limits devices.
+        devices: bool,
         /// The networks said nothing of name resolution: the app sees the
         /// `resolv.conf` of its image.
         unresolved: bool,
@@ -124,11 +126,12 @@ impl Message for Order {
             Self::Start {
                 app,
                 unified,
+                devices,
                 unresolved,
             } => [
                 1,
                 app.into(),
-                i32::from(unified) | i32::from(unresolved) << 1,
+                i32::from(unified) | i32::from(devices) << 1 | i32::from(unresolved) << 2,
             ],
             Self::Signal(signal) => [2, signal, 0],
             Self::Stop => [3, 0, 0],
@@ -142,7 +145,8 @@ impl Message for Order {
             [1, app, flags] => Self::Start {
                 app: u16::try_from(app).ok()?,
                 unified: flags & 1 != 0,
-                unresolved: flags & 2 != 0,
+                devices: flags & 2 != 0,
+                unresolved: flags & 4 != 0,
             },
             [2, signal, _] => Self::Signal(signal),
             [3, ..] => Self::Stop,
@@ -246,12 +250,19 @@ pub fn receive<M: Message>(socket: impl AsFd) -> io::Result<Option<Received<M>>>
     let mut space =
         [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS), ScmCredentials(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
-    let got = rustix::net::recvmsg(
-        socket,
-        &mut [IoSliceMut::new(&mut bytes)],
-        &mut ancillary,
-        RecvFlags::CMSG_CLOEXEC,
-    )?;
+    let got = loop {
+        match rustix::net::recvmsg(
+            &socket,
+            &mut [IoSliceMut::new(&mut bytes)],
+            &mut ancillary,
+            RecvFlags::CMSG_CLOEXEC,
+        ) {
+            // Said once when the other side ended without having read all
+            // that we sent; what it sent comes after that.
+            Err(rustix::io::Errno::CONNRESET | rustix::io::Errno::INTR) => {}
+            other => break other?,
+        }
+    };
     let mut descriptors = Vec::new();
     let mut sender = 0;
     for part in ancillary.drain() {
@@ -320,7 +331,14 @@ mod tests {
             Order::Start {
                 app: 3,
                 unified: true,
+                devices: false,
                 unresolved: true,
+            },
+            Order::Start {
+                app: 4,
+                unified: false,
+                devices: true,
+                unresolved: false,
             },
             Order::Signal(1),
             Order::Stop,

@@ -131,12 +131,34 @@ pub fn exit(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// Gives the heap's free pages back to the kernel (malloc_trim(3)).
-pub fn release_free_memory() {
+/// Gives back what an idle process does not need: the heap's free pages
+/// (malloc_trim(3)), and the pages of the program itself, which come back
+/// from the page cache, a few, when the process is woken.
+pub fn release_memory() {
     #[cfg(target_env = "gnu")]
     // SAFETY: the call only touches pages that the allocator holds as free.
     unsafe {
         libc::malloc_trim(0);
+    }
+    release_program();
+}
+
+unsafe extern "C" {
+    /// Where the program begins in memory and where its code ends, as every
+    /// linker for ELF defines them.
+    static __executable_start: u8;
+    static etext: u8;
+}
+
+fn release_program() {
+    let start = &raw const __executable_start;
+    let end = &raw const etext;
+    let length = (end as usize).saturating_sub(start as usize) & !4095;
+    // SAFETY: from the program's first byte to the end of its code everything
+    // is mapped privately from its file, and read-only, so dropped pages are
+    // read back as they were; what relocations write to lies behind the code.
+    unsafe {
+        libc::madvise(start.cast_mut().cast(), length, libc::MADV_DONTNEED);
     }
 }
 

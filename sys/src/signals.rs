@@ -3,13 +3,25 @@
 /// Gives every signal its default action, as a program expects when it
 /// starts. An ignored signal stays ignored across execve(2), and Rust's
 /// runtime, like a caller's `nohup`, ignores some.
+///
+/// The kernel is called directly: libc hides two signals that a caller may
+/// ignore all the same.
 pub fn reset_dispositions() {
+    /// Handler, flags, restorer and mask of the kernel's `struct sigaction`;
+    /// all zero is the default action.
+    const DEFAULT: [u64; 4] = [0; 4];
     for signal in 1..=64 {
-        // SAFETY: SIG_DFL runs no code of ours. The kernel refuses SIGKILL
-        // and SIGSTOP, and glibc its two own, which then have no other
-        // disposition than the default either.
+        // SAFETY: the default action runs no code of ours; the kernel reads
+        // the live constant, as large as its struct, and writes nothing. It
+        // refuses SIGKILL and SIGSTOP, which always have the default.
         unsafe {
-            libc::signal(signal, libc::SIG_DFL);
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                DEFAULT.as_ptr(),
+                std::ptr::null::<u64>(),
+                8,
+            );
         }
     }
 }

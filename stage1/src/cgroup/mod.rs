@@ -217,6 +217,13 @@ impl Plan {
         }
     }
 
+    /// The programs that limit the devices of each app, where it is not a
+    /// cgroup that does; see [`Entrance::limit_devices`].
+    pub fn take_device_filters(&mut self) -> Vec<Option<Vec<Instruction>>> {
+        let apps = self.apps.iter_mut();
+        apps.map(|app| app.device_filter.take()).collect()
+    }
+
     /// The pod's cgroup directories, one a line, as the pod directory records
     /// them before [`Self::create`].
     pub fn record(&self) -> String {
@@ -242,6 +249,7 @@ impl Plan {
         let mut made = Cgroups {
             pods: Vec::new(),
             apps: Vec::new(),
+            below: Vec::new(),
         };
         match self.fill(&mut made) {
             Ok(()) => Ok(made),
@@ -250,6 +258,7 @@ impl Plan {
                 Ok(Cgroups {
                     pods: Vec::new(),
                     apps: self.apps.iter().map(|_| AppCgroups::default()).collect(),
+                    below: Vec::new(),
                 })
             }
             Err(error) => {
@@ -279,7 +288,8 @@ impl Plan {
                         write(&directory, setting).map_err(|e| e.of_app(&app.name))?;
                     }
                 }
-                cgroups.enter(hierarchy, &directory, app)?;
+                cgroups.open(hierarchy, &directory)?;
+                made.below.push(directory);
             }
             made.apps.push(cgroups);
         }
@@ -419,42 +429,40 @@ impl Host {
 pub struct Cgroups {
     pods: Vec<PathBuf>,
     apps: Vec<AppCgroups>,
+    /// Those of the apps in `pods`, which have to go first.
+    below: Vec<PathBuf>,
 }
 
 /// The cgroups of one app, open.
 #[derive(Debug, Default)]
 pub struct AppCgroups {
-    /// `tasks` of each v1 cgroup.
-    tasks: Vec<OwnedFd>,
-    /// The v2 cgroup.
-    unified: Option<OwnedFd>,
+    entrance: Entrance,
     /// The file that counts OOM kills.
     oom: Option<PathBuf>,
 }
 
 impl AppCgroups {
-    fn enter(&mut self, hierarchy: &Hierarchy, directory: &Path, app: &AppPlan) -> Result<()> {
+    fn open(&mut self, hierarchy: &Hierarchy, directory: &Path) -> Result<()> {
         let failed = || Error::attempt("open the cgroup", directory.display());
-        let accounts = hierarchy.controllers.contains(&"memory");
+        let has = |controller| hierarchy.controllers.contains(&controller);
         match hierarchy.version {
             Version::V1 => {
                 let tasks = OpenOptions::new().write(true).open(directory.join("tasks"));
-                self.tasks
-                    .push(tasks.map_err(|e| failed().because(e))?.into());
-                if accounts {
+                let tasks = tasks.map_err(|e| failed().because(e))?.into();
+                if has("devices") {
+                    self.entrance.devices = Some(tasks);
+                } else {
+                    self.entrance.tasks.push(tasks);
+                }
+                if has("memory") {
                     self.oom = Some(directory.join("memory.oom_control"));
                 }
             }
             Version::V2 => {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 let opened = rustix::fs::openat(CWD, directory, flags, Mode::empty());
-                let opened = opened.map_err(|e| failed().because(e))?;
-                if let Some(filter) = &app.device_filter {
-                    sys::device_filter::attach(opened.as_fd(), filter)
-                        .map_err(Error::system("limit the devices of", directory.display()))?;
-                }
-                self.unified = Some(opened);
-                if accounts {
+                self.entrance.unified = Some(opened.map_err(|e| failed().because(e))?);
+                if has("memory") {
                     self.oom = Some(directory.join("memory.events"));
                 }
             }
@@ -462,12 +470,19 @@ impl AppCgroups {
         Ok(())
     }
 
-    /// What a process needs to join: the v2 cgroup to be born in, and the
-    /// files of v1 to write itself into.
-    pub fn entrance(&self) -> Entrance<'_> {
-        Entrance {
-            unified: self.unified.as_ref().map(AsFd::as_fd),
-            tasks: self.tasks.iter().map(AsFd::as_fd).collect(),
+    /// What a process needs to join, as descriptors in the order of
+    /// [`Entrance::from_list`].
+    pub fn entrance(&self) -> List<'_> {
+        let Entrance {
+            unified,
+            tasks,
+            devices,
+        } = &self.entrance;
+        let list = unified.iter().chain(tasks).chain(devices);
+        List {
+            unified: unified.is_some(),
+            devices: devices.is_some(),
+            descriptors: list.map(AsFd::as_fd).collect(),
         }
     }
 
@@ -483,30 +498,74 @@ impl AppCgroups {
     }
 }
 
-/// The way into an app's cgroups.
-#[derive(Debug, Clone)]
-pub struct Entrance<'a> {
-    /// The v2 cgroup, for `CLONE_INTO_CGROUP`.
-    pub unified: Option<BorrowedFd<'a>>,
-    /// The `tasks` files of the v1 cgroups.
-    pub tasks: Vec<BorrowedFd<'a>>,
+/// An [`Entrance`] on its way to another process.
+#[derive(Debug)]
+pub struct List<'a> {
+    /// The first descriptor is of the v2 cgroup.
+    pub unified: bool,
+    /// The last descriptor is of the v1 cgroup that limits devices.
+    pub devices: bool,
+    /// All of them.
+    pub descriptors: Vec<BorrowedFd<'a>>,
 }
 
-impl Entrance<'_> {
-    /// Moves the calling process, which has one thread, into the v1 cgroups.
-    ///
-    /// `0` into `tasks`, not a number into `cgroup.procs`: for a thread that
-    /// moves only itself the kernel needs no lock over all forks of the host,
-    /// and taking that lock waits for an RCU grace period (6 ms measured).
+/// The way into an app's cgroups.
+#[derive(Debug, Default)]
+pub struct Entrance {
+    /// The v2 cgroup, for `CLONE_INTO_CGROUP`.
+    pub unified: Option<OwnedFd>,
+    /// The `tasks` files of the v1 cgroups but one.
+    pub tasks: Vec<OwnedFd>,
+    /// The `tasks` file of the v1 cgroup that limits devices. It is entered
+    /// late: an app that may use a device may not therefore make it, and we
+    /// make its devices.
+    pub devices: Option<OwnedFd>,
+}
+
+impl Entrance {
+    /// From the descriptors of [`Order::Start`](crate::wire::Order::Start).
+    pub fn from_list(mut list: Vec<OwnedFd>, unified: bool, devices: bool) -> Self {
+        let devices = if devices { list.pop() } else { None };
+        let unified = (unified && !list.is_empty()).then(|| list.remove(0));
+        Self {
+            unified,
+            tasks: list,
+            devices,
+        }
+    }
+}
+
+impl Entrance {
+    /// Moves the calling process, which has one thread, into the v1 cgroups
+    /// but that which limits devices.
     ///
     /// # Errors
     /// [`Error::System`] with what the kernel says.
-    pub fn join_legacy(&self) -> Result<()> {
-        for tasks in &self.tasks {
-            rustix::io::write(tasks, b"0").map_err(Error::system("join", "the app's cgroup"))?;
-        }
-        Ok(())
+    pub fn join(&self) -> Result<()> {
+        self.tasks.iter().try_for_each(enter)
     }
+
+    /// Puts the calling process under the app's limit of devices: on v1 by
+    /// entering the cgroup that has it, on v2 by setting it, with
+    /// `device_filter`, on the cgroup where the process is.
+    ///
+    /// # Errors
+    /// [`Error::System`] with what the kernel says.
+    pub fn limit_devices(&self, device_filter: Option<&[Instruction]>) -> Result<()> {
+        if let (Some(filter), Some(unified)) = (device_filter, &self.unified) {
+            sys::device_filter::attach(unified.as_fd(), filter)
+                .map_err(Error::system("limit", "the app's devices"))?;
+        }
+        self.devices.iter().try_for_each(enter)
+    }
+}
+
+/// `0` into `tasks`, not a number into `cgroup.procs`: for a thread that
+/// moves only itself the kernel needs no lock over all forks of the host, and
+/// taking that lock waits for an RCU grace period (6 ms measured).
+fn enter(tasks: &impl AsFd) -> Result<()> {
+    rustix::io::write(tasks, b"0").map_err(Error::system("join", "the app's cgroup"))?;
+    Ok(())
 }
 
 impl Cgroups {
@@ -522,6 +581,11 @@ impl Cgroups {
     /// removed; gc tries again.
     pub fn remove(self) -> Result<()> {
         let deadline = Instant::now() + LAST_BREATH;
+        for app in &self.below {
+            // Without looking what is below, which nearly always is nothing;
+            // otherwise this fails and the pod's turn comes.
+            let _kept = fs::remove_dir(app);
+        }
         for pod in &self.pods {
             loop {
                 match remove_tree(pod) {

@@ -62,6 +62,18 @@ pub enum MountKind {
     LegacyCgroups(Vec<String>),
 }
 
+impl MountKind {
+    /// Whether it shows cgroups, which depends on where the mounting process
+    /// is in them.
+    pub fn is_cgroup(&self) -> bool {
+        match self {
+            Self::LegacyCgroups(_) => true,
+            Self::New { fs_type, .. } => fs_type.as_bytes() == b"cgroup2",
+            Self::Bind { .. } => false,
+        }
+    }
+}
+
 /// A parameter of a file system, for `fsconfig`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Parameter {

@@ -67,7 +67,8 @@ pub fn run(uuid: &str) -> Result<i32> {
         .apps
         .iter()
         .map(|app| (app.name.as_str(), &app.resources));
-    let cgroups = cgroup::Plan::new(uuid, apps)?;
+    let mut cgroups = cgroup::Plan::new(uuid, apps)?;
+    let device_filters = cgroups.take_device_filters();
     let network = PodNetwork::new(uuid, &plan.network)?;
     let mut relay = Relay::default();
     let stdio = stdio::open(&plan, &mut relay)?;
@@ -83,6 +84,7 @@ pub fn run(uuid: &str) -> Result<i32> {
             drop((inherited.lock, wire, signals, relay, cgroups, network));
             let start = init::Start {
                 plan,
+                device_filters,
                 wire: pod,
                 stdio,
                 pins: inherited.pins,
@@ -91,7 +93,7 @@ pub fn run(uuid: &str) -> Result<i32> {
             init::run(start, &proof)
         }
     };
-    drop((pod, stdio, plan));
+    drop((pod, stdio, plan, device_filters));
     let mut supervisor = Supervisor {
         names,
         statuses: Vec::new(),
@@ -217,15 +219,15 @@ impl Supervisor {
             return Ok(());
         };
         for index in 0..self.names.len() {
-            let entrance = cgroups.app(index).entrance();
+            let list = cgroups.app(index).entrance();
             let order = Order::Start {
                 app: index as u16,
-                unified: entrance.unified.is_some(),
+                unified: list.unified,
+                devices: list.devices,
                 unresolved,
             };
-            let descriptors: Vec<_> = entrance.unified.into_iter().chain(entrance.tasks).collect();
             if let Some(wire) = &self.wire {
-                match wire::send(wire, &order, &descriptors) {
+                match wire::send(wire, &order, &list.descriptors) {
                     // It failed, and has told why by now.
                     Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {}
                     other => other.map_err(Error::system("start", "the apps"))?,
@@ -277,7 +279,7 @@ impl Supervisor {
             match rustix::event::poll(&mut polled, bloated.then_some(&idle)) {
                 Ok(0) => {
                     drop(polled);
-                    sys::process::release_free_memory();
+                    sys::process::release_memory();
                     bloated = false;
                     continue;
                 }
@@ -295,6 +297,7 @@ impl Supervisor {
             );
             if ready[1] {
                 self.pass_signals()?;
+                bloated = true;
             }
             if alarm_at.is_some_and(|at| ready[at])
                 && let Some(network) = &mut self.network
@@ -303,6 +306,7 @@ impl Supervisor {
             }
             if wire_at.is_some_and(|at| ready[at]) {
                 self.hear()?;
+                bloated = true;
             }
             if ready[0] {
                 // What it said last is still to be heard.
