@@ -114,6 +114,11 @@ fn leave_session() -> Result<()> {
 
 fn take_terminal(slave: &OwnedFd, uid: u32) -> Result<()> {
     let failed = || Error::attempt("take", "the terminal");
+    // Standard input is the caller's terminal still. The supervisor keeps the
+    // size up to date, but hears of the terminal while the app runs already.
+    if let Ok(size) = rustix::termios::tcgetwinsize(rustix::stdio::stdin()) {
+        rustix::termios::tcsetwinsize(slave, size).map_err(|e| failed().because(e))?;
+    }
     let owner = Some(rustix::process::Uid::from_raw(uid));
     rustix::fs::fchown(slave, owner, None).map_err(|e| failed().because(e))?;
     rustix::process::ioctl_tiocsctty(slave).map_err(|e| failed().because(e))?;
