@@ -203,6 +203,20 @@ fn an_app_that_succeeds_lets_the_others_go_on() {
 }
 
 #[test]
+fn what_an_app_leaves_running_ends_with_it() {
+    let pod = Pod::new()
+        .app("short", &["sh", "-c", "sleep 77 & echo started"], |_| {})
+        .app(
+            "long",
+            &["sh", "-c", "sleep 0.5; ps | grep -c '[s]leep 77'; true"],
+            |_| {},
+        );
+    let out = pod.output();
+    assert!(out.contains("[short] started\n"), "{out}");
+    assert!(out.contains("[long] 0\n"), "{out}");
+}
+
+#[test]
 fn apps_share_processes_and_network_but_not_files() {
     let pod = Pod::new()
         .app(

@@ -437,6 +437,8 @@ pub struct Cgroups {
 #[derive(Debug, Default)]
 pub struct AppCgroups {
     entrance: Entrance,
+    /// One of them, to find the app's processes by.
+    directory: Option<PathBuf>,
     /// The file that counts OOM kills.
     oom: Option<PathBuf>,
 }
@@ -445,6 +447,7 @@ impl AppCgroups {
     fn open(&mut self, hierarchy: &Hierarchy, directory: &Path) -> Result<()> {
         let failed = || Error::attempt("open the cgroup", directory.display());
         let has = |controller| hierarchy.controllers.contains(&controller);
+        self.directory = Some(directory.to_owned());
         match hierarchy.version {
             Version::V1 => {
                 let tasks = OpenOptions::new().write(true).open(directory.join("tasks"));
@@ -483,6 +486,18 @@ impl AppCgroups {
             unified: unified.is_some(),
             devices: devices.is_some(),
             descriptors: list.map(AsFd::as_fd).collect(),
+        }
+    }
+
+    /// Kills what is left of an app whose main process ended, so that it does
+    /// not live on for as long as the pod does.
+    ///
+    /// # Errors
+    /// [`Error::System`] with what the kernel says.
+    pub fn kill_rest(&self) -> Result<()> {
+        match &self.directory {
+            Some(directory) => kill_tree(directory),
+            None => Ok(()),
         }
     }
 

@@ -22,7 +22,10 @@ use sys::seccomp::{FilterFlags, Program};
 
 use crate::error::{Error, Result};
 
-/// Where compiled filters are kept until the host restarts.
+/// What we keep until the host restarts; others may look.
+const RUN: &str = "/run/rkt";
+
+/// Where compiled filters are kept; others may not.
 const CACHE: &str = "/run/rkt/seccomp";
 
 /// Changed when [`build`] makes another program from the same section.
@@ -118,10 +121,12 @@ fn load(file: &Path) -> Option<Program> {
 }
 
 fn store(file: &Path, bytes: &[u8]) -> io::Result<()> {
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(CACHE)?;
+    for (directory, mode) in [(RUN, 0o755), (CACHE, 0o700)] {
+        match DirBuilder::new().mode(mode).create(directory) {
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+            _ => {}
+        }
+    }
     let staged = file.with_extension(std::process::id().to_string());
     let mut out = OpenOptions::new()
         .write(true)

@@ -62,7 +62,17 @@ pub fn run(uuid: &str) -> Result<i32> {
     timings.mark("plan");
     let proof = SingleThread::prove().map_err(Error::system("count", "the engine's threads"))?;
     let plan = Plan::new(read(uuid)?)?;
-    let names: Vec<_> = plan.apps.iter().map(|app| app.name.clone()).collect();
+    let several = plan.apps.len() > 1;
+    let records = plan
+        .apps
+        .iter()
+        .map(|app| AppRecord {
+            name: app.name.clone(),
+            status: AppStatus::default(),
+            // The last app's rest dies with the init, and a handler must not.
+            kill_rest: several && app.post_stop.is_none(),
+        })
+        .collect();
     let apps = plan
         .apps
         .iter()
@@ -95,8 +105,7 @@ pub fn run(uuid: &str) -> Result<i32> {
     };
     drop((pod, stdio, plan, device_filters));
     let mut supervisor = Supervisor {
-        names,
-        statuses: Vec::new(),
+        apps: records,
         wire: Some(wire),
         signals,
         init,
@@ -111,9 +120,6 @@ pub fn run(uuid: &str) -> Result<i32> {
         asked: 0,
         killed: false,
     };
-    supervisor
-        .statuses
-        .resize_with(supervisor.names.len(), AppStatus::default);
     let started = supervisor.launch(cgroups, &timings);
     if started.is_err() {
         supervisor.kill_init();
@@ -184,10 +190,18 @@ fn read(uuid: &str) -> Result<Pod> {
     Ok(pod)
 }
 
+/// What is known of an app.
+#[derive(Debug)]
+struct AppRecord {
+    name: String,
+    status: AppStatus,
+    /// Its other processes are killed when its main process ended.
+    kill_rest: bool,
+}
+
 #[derive(Debug)]
 struct Supervisor {
-    names: Vec<String>,
-    statuses: Vec<AppStatus>,
+    apps: Vec<AppRecord>,
     /// None once the pod's side is closed.
     wire: Option<OwnedFd>,
     signals: SignalFd,
@@ -218,7 +232,7 @@ impl Supervisor {
         let Some(cgroups) = &self.cgroups else {
             return Ok(());
         };
-        for index in 0..self.names.len() {
+        for index in 0..self.apps.len() {
             let list = cgroups.app(index).entrance();
             let order = Order::Start {
                 app: index as u16,
@@ -412,11 +426,15 @@ impl Supervisor {
         if end.status() != 0 {
             self.verdict.get_or_insert(end.status());
         }
-        let oom_killed = end == End::Signal(libc::SIGKILL)
-            && self
-                .cgroups
-                .as_ref()
-                .is_some_and(|cgroups| cgroups.app(app.into()).oom_killed());
+        let index = usize::from(app);
+        let mut oom_killed = false;
+        if let (Some(cgroups), Some(record)) = (&self.cgroups, self.apps.get(index)) {
+            let cgroups = cgroups.app(index);
+            oom_killed = end == End::Signal(libc::SIGKILL) && cgroups.oom_killed();
+            if record.kill_rest {
+                cgroups.kill_rest()?;
+            }
+        }
         self.note(app, |status| {
             status.pid = None;
             status.finished = Some(record::now());
@@ -430,13 +448,13 @@ impl Supervisor {
 
     /// Changes an app's status and writes it down.
     fn note(&mut self, app: u16, change: impl FnOnce(&mut AppStatus)) -> Result<()> {
-        let index = usize::from(app);
-        let (Some(status), Some(name)) = (self.statuses.get_mut(index), self.names.get(index))
-        else {
-            return Ok(());
-        };
-        change(status);
-        record::status(name, status)
+        match self.apps.get_mut(usize::from(app)) {
+            Some(AppRecord { name, status, .. }) => {
+                change(status);
+                record::status(name, status)
+            }
+            None => Ok(()),
+        }
     }
 
     /// Gives back what the pod had, and judges it.
@@ -471,8 +489,8 @@ impl Supervisor {
             eprintln!("run: the pod's init was killed by signal {signal}, and its apps with it");
         }
         self.verdict.get_or_insert(end.status());
-        for index in 0..self.names.len() {
-            let status = &self.statuses[index];
+        for index in 0..self.apps.len() {
+            let status = &self.apps[index].status;
             if status.started.is_some() && status.finished.is_none() {
                 self.note_end(index as u16, End::Signal(libc::SIGKILL))?;
             }
