@@ -322,6 +322,20 @@ fn a_missing_volume_is_named_and_nothing_is_left() {
 }
 
 #[test]
+fn a_status_that_cannot_be_written_is_told_and_the_pod_goes_on() {
+    let pod = Pod::script("echo out; exit 4");
+    fs::create_dir(pod.directory().join("apps/app/status")).unwrap();
+    let outcome = pod.run();
+    assert_eq!((outcome.code, outcome.out.as_str()), (Some(4), "out\n"));
+    assert!(
+        outcome
+            .err
+            .starts_with("run: cannot write apps/app/status: "),
+        "{outcome:?}"
+    );
+}
+
+#[test]
 fn a_damaged_pod_file_is_said() {
     let pod = Pod::script("true");
     let mut command = pod.command();

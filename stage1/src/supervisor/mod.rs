@@ -120,17 +120,25 @@ pub fn run(uuid: &str) -> Result<i32> {
         asked: 0,
         killed: false,
     };
-    let started = supervisor.launch(cgroups, &timings);
-    if started.is_err() {
+    let ran = supervisor
+        .launch(cgroups, &timings)
+        .and_then(|()| supervisor.serve());
+    if ran.is_err() {
         supervisor.kill_init();
     }
-    let served = supervisor.serve();
     timings.mark("teardown");
     let finished = supervisor.finish();
     timings.mark("end");
     drop(inherited.lock);
-    started.and(served)?;
+    ran?;
     finished
+}
+
+/// Tells of a failure that is no reason to end a pod that runs.
+fn tell(result: Result<()>) {
+    if let Err(error) = result {
+        eprintln!("run: {}", error.line());
+    }
 }
 
 /// What comes through `exec` from whoever starts the pod.
@@ -323,10 +331,6 @@ impl Supervisor {
                 bloated = true;
             }
             if ready[0] {
-                // What it said last is still to be heard.
-                while self.wire.is_some() {
-                    self.hear()?;
-                }
                 return Ok(());
             }
         }
@@ -391,7 +395,8 @@ impl Supervisor {
                 self.note(app, |status| {
                     status.started = Some(record::now());
                     status.pid = Some(sender);
-                })
+                });
+                Ok(())
             }
             Report::Namespace => {
                 if let (Some(network), Some(namespace)) = (&mut self.network, descriptors.pop()) {
@@ -412,17 +417,28 @@ impl Supervisor {
                 text,
             } => {
                 eprintln!("run: {text}");
-                self.note(app, |status| status.error = Some(text))
+                self.note(app, |status| status.error = Some(text));
+                Ok(())
             }
             Report::Failed { app: None, text } => {
                 self.failure.get_or_insert(text);
                 Ok(())
             }
-            Report::Exited { app, end } => self.note_end(app, end),
+            Report::Exited { app, end } => {
+                self.note_end(app, end);
+                Ok(())
+            }
         }
     }
 
-    fn note_end(&mut self, app: u16, end: End) -> Result<()> {
+    fn hear_all(&mut self) -> Result<()> {
+        while self.wire.is_some() {
+            self.hear()?;
+        }
+        Ok(())
+    }
+
+    fn note_end(&mut self, app: u16, end: End) {
         if end.status() != 0 {
             self.verdict.get_or_insert(end.status());
         }
@@ -432,7 +448,7 @@ impl Supervisor {
             let cgroups = cgroups.app(index);
             oom_killed = end == End::Signal(libc::SIGKILL) && cgroups.oom_killed();
             if record.kill_rest {
-                cgroups.kill_rest()?;
+                tell(cgroups.kill_rest());
             }
         }
         self.note(app, |status| {
@@ -443,17 +459,14 @@ impl Supervisor {
                 End::Code(code) => status.exit_code = Some(code),
                 End::Signal(signal) => status.signal = Some(signal),
             }
-        })
+        });
     }
 
     /// Changes an app's status and writes it down.
-    fn note(&mut self, app: u16, change: impl FnOnce(&mut AppStatus)) -> Result<()> {
-        match self.apps.get_mut(usize::from(app)) {
-            Some(AppRecord { name, status, .. }) => {
-                change(status);
-                record::status(name, status)
-            }
-            None => Ok(()),
+    fn note(&mut self, app: u16, change: impl FnOnce(&mut AppStatus)) {
+        if let Some(AppRecord { name, status, .. }) = self.apps.get_mut(usize::from(app)) {
+            change(status);
+            tell(record::status(name, status));
         }
     }
 
@@ -462,6 +475,8 @@ impl Supervisor {
         let status = waitpid(Pid::from_raw(self.pid), WaitOptions::empty())
             .map_err(Error::system("wait for", "the pod's init"))?;
         let end = status.map_or(End::Code(0), |(_, status)| End::of(status));
+        // What it said last is still to be heard.
+        let heard = self.hear_all();
         if let Some(network) = self.network.take() {
             network.leave();
         }
@@ -475,14 +490,14 @@ impl Supervisor {
             eprintln!("run: {text}");
         }
         if end != End::Code(0) {
-            self.condemn(end)?;
+            self.condemn(end);
         }
-        removed?;
+        heard.and(removed)?;
         Ok(self.verdict.unwrap_or(0))
     }
 
     /// The init did not end in order, and the apps with it.
-    fn condemn(&mut self, end: End) -> Result<()> {
+    fn condemn(&mut self, end: End) {
         if let End::Signal(signal) = end
             && !self.killed
         {
@@ -492,9 +507,8 @@ impl Supervisor {
         for index in 0..self.apps.len() {
             let status = &self.apps[index].status;
             if status.started.is_some() && status.finished.is_none() {
-                self.note_end(index as u16, End::Signal(libc::SIGKILL))?;
+                self.note_end(index as u16, End::Signal(libc::SIGKILL));
             }
         }
-        Ok(())
     }
 }
