@@ -1,16 +1,20 @@
 //! In flight: what is not yet part of the store, and the commit.
 //!
 //! ```text
-//! staging/<boot-id>/<random>/N ──syncfs──▶ rename to objects/… ──▶ rename to images/<id> ──▶ names
+//! staging/<boot-id>/<random>/N ──fsync──▶ rename to objects/… ──▶ rename to images/<id> ──▶ names
 //! ```
 //!
-//! One `syncfs` for everything, because a file system that journals commits
-//! once for it, and once per file for `fsync`. After a crash a record is found
-//! only with all its objects: renames reach the disk in their order.
+//! All files are synced at one place, before anything is published. `syncfs`
+//! would be a single call, but it waits for whatever else the machine is
+//! writing. Instead the kernel is asked early to write what has come, so that
+//! the first `fsync` commits the journal for all files and the others find
+//! little to do. After a crash a record is found only with all its objects:
+//! renames reach the disk in their order.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -43,6 +47,8 @@ const WAIT_FOR_SWEEP: Wait = Wait {
 
 /// As much as is worth a system call.
 const WRITE_SIZE: usize = 256 << 10;
+/// As much as is worth telling the disk about.
+const WRITEBACK_SIZE: u64 = 8 << 20;
 
 /// A staging directory of this boot; removed on drop. `Sync`: writers can be
 /// made and finished on several threads. While it lives, no sweep removes an
@@ -102,6 +108,8 @@ impl<'a> Staging<'a> {
             file,
             hasher: Hasher::new(algorithm),
             size: 0,
+            written: 0,
+            started: 0,
             buffer: Vec::new(),
             failed: None,
         })
@@ -148,6 +156,7 @@ impl<'a> Staging<'a> {
             imported: SystemTime::now(),
             verification: draft.verification,
         };
+        self.check_present(record.objects().into_iter())?;
         let staged_record = self.document(&record)?;
         let mut staged_names = Vec::new();
         for name in draft.names {
@@ -155,7 +164,6 @@ impl<'a> Staging<'a> {
             let image = record.id.clone();
             staged_names.push((self.document(&NameRecord { name, image })?, file));
         }
-        self.check_present(record.objects().into_iter())?;
         self.sync()?;
         self.publish_objects(record.objects().into_iter())?;
         rename(&staged_record, &self.store.dirs.image(&record.id))?;
@@ -202,6 +210,7 @@ impl<'a> Staging<'a> {
         let text = serde_json::to_vec(document).map_err(io::Error::from);
         let text = text.context("write", &path)?;
         file.write_all(&text).context("write", &path)?;
+        start_writeback(&file, 0, text.len() as u64);
         Ok(path)
     }
 
@@ -214,9 +223,14 @@ impl<'a> Staging<'a> {
         Ok(())
     }
 
+    /// Everything in the directory, including what will not be published: a
+    /// fetch stages little that it does not need.
     fn sync(&self) -> Result<()> {
-        let dir = File::open(self.path()).context("open", self.path())?;
-        rustix::fs::syncfs(&dir).context("sync", self.path())
+        for path in dirs::list(self.path())? {
+            let file = File::open(&path).context("open", &path)?;
+            file.sync_all().context("sync", &path)?;
+        }
+        Ok(())
     }
 
     /// Renames over what may be there: the same bytes, unless it was damaged.
@@ -303,6 +317,11 @@ impl Shared {
     }
 }
 
+/// A hint: an error that matters comes again from `fsync`.
+fn start_writeback(file: &File, offset: u64, length: u64) {
+    let _ = sys::writeback::start(file.as_fd(), offset, length);
+}
+
 fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).context("publish", to)
 }
@@ -314,7 +333,10 @@ pub struct ObjectWriter {
     path: PathBuf,
     file: File,
     hasher: Hasher,
+    /// Bytes taken, bytes written, and bytes that the disk was told about.
     size: u64,
+    written: u64,
+    started: u64,
     buffer: Vec<u8>,
     /// Why a write failed; all later ones would leave a gap.
     failed: Option<StoreError>,
@@ -342,6 +364,7 @@ impl ObjectWriter {
                 size,
             });
         }
+        start_writeback(&self.file, self.started, self.written - self.started);
         let objects = &self.shared.objects;
         let mut objects = objects.lock().unwrap_or_else(PoisonError::into_inner);
         objects.insert(digest.clone(), self.path);
@@ -358,7 +381,13 @@ impl ObjectWriter {
             let message = error.to_string();
             self.failed = Some(error);
             io::Error::new(kind, message)
-        })
+        })?;
+        self.written += bytes.len() as u64;
+        if self.written - self.started >= WRITEBACK_SIZE {
+            start_writeback(&self.file, self.started, self.written - self.started);
+            self.started = self.written;
+        }
+        Ok(())
     }
 }
 

@@ -14,3 +14,4 @@ pub mod network;
 pub mod process;
 pub mod seccomp;
 pub mod signals;
+pub mod writeback;

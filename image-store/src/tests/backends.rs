@@ -65,7 +65,7 @@ fn make_everything(dir: &Path) {
         touch -d @0 epoch; touch -d @-100000 old; touch -d @4400000000 future; touch -d @1234567890 etc
         long=$(printf 'n%.0s' $(seq 1 255)); mkdir "$long"; echo deep > "$long/$long"
         printf 'utf' > "$(printf 'gr\303\274n')"; printf 'raw' > "$(printf 'b\377d')"
-        mkdir many; (cd many && seq -f 'file-%.0f' 1 1500 | xargs touch -d @77)
+        mkdir many; (cd many && seq -f 'file-%.0f' 1 600 | xargs touch -d @77)
         truncate -s 5M sparse; printf data | dd of=sparse bs=1 seek=2097152 conv=notrunc status=none
         printf end | dd of=sparse bs=1 seek=5242877 conv=notrunc status=none
         truncate -s 5000 hole
@@ -335,6 +335,39 @@ fn a_store_path_with_a_long_name_can_be_mounted() {
     }
 }
 
+/// The kernel does not mount files of a tmpfs, as an old one does not mount any
+/// file: the image is unpacked, and the reason told.
+#[test]
+fn what_the_kernel_cannot_mount_is_unpacked() {
+    if !is_root() {
+        return;
+    }
+    let test = TestStore::new();
+    let disk = test.scratch("tmpfs");
+    fs::create_dir(&disk).unwrap();
+    let target = disk.to_str().unwrap();
+    run("mount", &["-t", "tmpfs", "tmpfs", target], Path::new("/"));
+    let other = TestStore {
+        store: crate::Store::open(&disk),
+        dir: tempfile::tempdir().unwrap(),
+    };
+    let archive = Archive::new().file("f", b"unpacked").finish();
+    let image = other.commit(&[&archive]).unwrap();
+    let mounted = other.store.mount(&image, BackendChoice::Auto).unwrap();
+    let reason = mounted
+        .fallback
+        .as_deref()
+        .expect("a tmpfs has no files to mount");
+    assert!(
+        reason.contains("unpacked") && reason.contains("6.12"),
+        "{reason}"
+    );
+    assert_eq!(reason.lines().count(), 1, "{reason}");
+    assert_eq!(file_of(&mounted.path.join("f")), b"unpacked");
+    drop((mounted, other));
+    run("umount", &[target], Path::new("/"));
+}
+
 #[test]
 fn the_index_does_not_depend_on_the_day() {
     let archive = Archive::new().dir("d").file("d/f", b"x").finish();
@@ -422,7 +455,7 @@ fn measure() {
     eprintln!("{:<28} {:>9} bytes", "index", index.size);
     let started = Instant::now();
     let image = staging.commit(super::draft(id, stack, Vec::new())).unwrap();
-    timed("commit (index, syncfs)", started);
+    timed("commit (index, fsync)", started);
     let started = Instant::now();
     let layer = test
         .store

@@ -7,6 +7,7 @@ use manifests::digest::Algorithm;
 
 use super::TestStore;
 use super::archive::{Archive, Header};
+use super::properties::scan;
 use crate::{Keep, LayerKind};
 
 /// Every way in which a single OCI layer, or the second of two, is refused.
@@ -311,13 +312,19 @@ fn truncation_is_noticed_at_every_byte() {
         .unfinished();
     let marker = whole.len();
     let whole = [&whole[..], &[0; 1024]].concat();
+    let refused = |error: String, length: usize| {
+        assert!(error.contains("truncated"), "{length}: {error}");
+    };
+    for length in 0..marker + 512 {
+        let error = scan(&whole[..length], 4096, LayerKind::Aci).unwrap_err();
+        refused(error.to_string(), length);
+    }
     let test = TestStore::new();
     let staging = test.store.stage().unwrap();
-    for length in 0..marker + 512 {
+    for length in (0..marker + 512).step_by(97) {
         let mut writer = staging.layer(Algorithm::Sha512, LayerKind::Aci).unwrap();
         writer.write_all(&whole[..length]).unwrap();
-        let error = writer.finish(None).expect_err("truncated").to_string();
-        assert!(error.contains("truncated"), "{length}: {error}");
+        refused(writer.finish(None).unwrap_err().to_string(), length);
     }
     for length in [marker + 512, marker + 1024] {
         let mut writer = staging.layer(Algorithm::Sha512, LayerKind::Aci).unwrap();

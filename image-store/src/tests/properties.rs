@@ -1,5 +1,7 @@
 //! Random trees against GNU tar, and random damage against panics.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -45,52 +47,71 @@ fn member() -> impl Strategy<Value = Member> {
     ]
 }
 
-/// A well-formed archive: everything has its parents, and no name is used for
-/// two kinds of things. (What happens then is told by tables.)
-fn well_formed(members: &[Member]) -> Vec<u8> {
-    use std::collections::BTreeMap;
-    let mut kinds: BTreeMap<String, bool> = BTreeMap::new();
-    let mut files: Vec<String> = Vec::new();
-    let mut archive = Archive::new();
-    let add_parents = |archive: &mut Archive, kinds: &mut BTreeMap<String, bool>, path: &str| {
-        let mut at = 0;
-        while let Some(slash) = path[at..].find('/') {
-            let parent = &path[..at + slash];
-            match kinds.get(parent) {
-                Some(true) => {}
-                Some(false) => return false,
-                None => {
-                    kinds.insert(parent.to_owned(), true);
-                    let header = Header::new(b'5', "d");
-                    *archive = std::mem::take(archive)
-                        .gnu_long(b'L', parent)
-                        .member(header, b"");
-                }
+/// What the archives so far have made, so that the next entry is well-formed:
+/// everything has its parents, and no name becomes another kind of thing. (What
+/// happens then is told by tables.)
+#[derive(Default)]
+struct World {
+    kinds: BTreeMap<String, char>,
+    /// Names of this archive; none comes twice, but directories.
+    fresh: BTreeSet<String>,
+    files: Vec<String>,
+}
+
+impl World {
+    fn archive(&mut self, members: &[Member]) -> Vec<u8> {
+        self.fresh.clear();
+        let add = |archive, member| self.add(archive, member);
+        members.iter().fold(Archive::new(), add).finish()
+    }
+
+    fn add(&mut self, mut archive: Archive, member: &Member) -> Archive {
+        let (path, kind) = match member {
+            Member::File(path, ..) | Member::Xattr(path, _) => (path, 'f'),
+            Member::Dir(path, _) => (path, 'd'),
+            Member::Symlink(path, _) => (path, 's'),
+            Member::Fifo(path) => (path, 'p'),
+            Member::HardLink(path, _) => (path, 'l'),
+        };
+        let before = self.kinds.get(path).copied();
+        let stale = before.is_some() && !self.fresh.contains(path);
+        let allowed = match before {
+            None => true,
+            Some('d') => kind == 'd',
+            Some('f') => kind == 'f' && stale,
+            Some(_) => false,
+        };
+        if !allowed {
+            return archive;
+        }
+        for (slash, _) in path.match_indices('/') {
+            let parent = &path[..slash];
+            if self.kinds.get(parent).is_some_and(|&kind| kind != 'd') {
+                return archive;
             }
-            at += slash + 1;
+            // Each layer describes the directories that it changes: without
+            // that, GNU tar leaves them the time of unpacking.
+            if self.fresh.insert(parent.to_owned()) {
+                self.kinds.insert(parent.to_owned(), 'd');
+                let header = Header::new(b'5', "d");
+                archive = archive.gnu_long(b'L', parent).member(header, b"");
+            }
         }
-        true
-    };
-    for member in members {
-        let (Member::File(path, ..)
-        | Member::Dir(path, _)
-        | Member::Symlink(path, _)
-        | Member::Fifo(path)
-        | Member::HardLink(path, _)
-        | Member::Xattr(path, _)) = member;
-        let is_dir = matches!(member, Member::Dir(..));
-        let again_dir = is_dir && kinds.get(path) == Some(&true);
-        if kinds.contains_key(path) && !again_dir {
-            continue;
+        let target = match member {
+            Member::HardLink(_, which) if !self.files.is_empty() => {
+                Some(self.files[which % self.files.len()].clone())
+            }
+            Member::HardLink(..) => return archive,
+            _ => None,
+        };
+        self.kinds.insert(path.clone(), kind);
+        self.fresh.insert(path.clone());
+        if kind == 'f' {
+            self.files.push(path.clone());
         }
-        if !add_parents(&mut archive, &mut kinds, path) {
-            continue;
-        }
-        kinds.insert(path.clone(), is_dir);
         let long = |archive: Archive| archive.gnu_long(b'L', path);
-        archive = match member {
+        match member {
             Member::File(_, data, mode) => {
-                files.push(path.clone());
                 let header = Header::new(b'0', "f").size(data.len() as u64).mode(*mode);
                 long(archive).member(header, data)
             }
@@ -99,26 +120,24 @@ fn well_formed(members: &[Member]) -> Vec<u8> {
                 .gnu_long(b'K', target)
                 .member(Header::new(b'2', "s").mode(0o777), b""),
             Member::Fifo(_) => long(archive).member(Header::new(b'6', "p"), b""),
-            Member::HardLink(_, which) => {
-                let Some(target) = files.get(which % files.len().max(1)) else {
-                    kinds.remove(path);
-                    continue;
-                };
-                let header = Header::new(b'1', "l");
-                long(archive).gnu_long(b'K', target).member(header, b"")
-            }
+            Member::HardLink(..) => long(archive)
+                .gnu_long(b'K', &target.unwrap_or_default())
+                .member(Header::new(b'1', "l"), b""),
             Member::Xattr(_, value) => {
-                files.push(path.clone());
                 let records: [(&str, &[u8]); 2] =
                     [("SCHILY.xattr.user.x", value), ("path", path.as_bytes())];
                 archive.pax(b'x', &records).file("x", b"with an attribute")
             }
-        };
+        }
     }
-    archive.finish()
 }
 
-fn scan(bytes: &[u8], chunk: usize, kind: LayerKind) -> Result<String, LayerError> {
+fn well_formed(members: &[Member]) -> Vec<u8> {
+    World::default().archive(members)
+}
+
+/// Reads an archive in pieces of `chunk` bytes; what was found, as text.
+pub(super) fn scan(bytes: &[u8], chunk: usize, kind: LayerKind) -> Result<String, LayerError> {
     let mut scanner = Scanner::new();
     let mut builder = LayerBuilder::new(kind);
     for piece in bytes.chunks(chunk) {
@@ -128,20 +147,29 @@ fn scan(bytes: &[u8], chunk: usize, kind: LayerKind) -> Result<String, LayerErro
     Ok(format!("{:?}", builder.finish()?))
 }
 
+/// `PROPTEST_CASES` for more than the usual number.
+fn cases(usual: u32) -> ProptestConfig {
+    let asked = std::env::var("PROPTEST_CASES").ok();
+    let cases = asked.and_then(|n| n.parse().ok());
+    ProptestConfig::with_cases(cases.unwrap_or(usual))
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(cases(12))]
 
     /// What both backends show is what GNU tar unpacks.
     #[test]
-    fn random_trees_as_gnu_tar_unpacks_them(members in vec(member(), 0..40)) {
+    fn random_trees_as_gnu_tar_unpacks_them(layers in vec(vec(member(), 0..30), 1..4)) {
         if is_root() {
-            compare(&[well_formed(&members)]);
+            let mut world = World::default();
+            let archives: Vec<_> = layers.iter().map(|l| world.archive(l)).collect();
+            compare(&archives);
         }
     }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(200))]
+    #![proptest_config(cases(200))]
 
     /// The answer does not depend on how the bytes are cut.
     #[test]
