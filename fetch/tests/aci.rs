@@ -6,8 +6,8 @@ mod common;
 use std::fs;
 
 use common::{Gpg, World, aci, aci_manifest, update};
-use fetch::{PullPolicy, Request};
 use fetch::keystore::Scope;
+use fetch::{PullPolicy, Request};
 use manifests::trust::Verification;
 
 fn prefix(name: &str) -> Scope {

@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 
 use common::{Registry, World, busybox_layout, skopeo, update};
 use fetch::{PullPolicy, Request};
+use image_store::BackendChoice;
 use manifests::trust::Verification;
 
 /// The layers' digests, bottom to top.
@@ -38,6 +39,15 @@ fn one_image_is_the_same_wherever_it_comes_from() {
             allowed_by: "--insecure-options=image".to_owned()
         }
     );
+
+    for backend in [BackendChoice::Auto, BackendChoice::Tree] {
+        let mounted = world.store.mount(&from_layout, backend).unwrap();
+        let read = |name: &str| fs::read(mounted.path.join(name));
+        assert_eq!(read("etc/release").unwrap(), b"three\n", "{backend:?}");
+        assert_eq!(read("etc/new").unwrap(), b"new\n", "{backend:?}");
+        assert!(read("etc/name").is_err(), "{backend:?}");
+        assert!(read("bin/busybox").unwrap() == fs::read("/bin/busybox").unwrap());
+    }
 
     let source = format!("oci:{}:1.0", layout.display());
     let archive = format!("oci-archive:{}", world.path("a.tar").display());

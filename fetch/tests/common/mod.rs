@@ -1,5 +1,9 @@
 //! Real images by real tools, and the peers they are fetched from.
-#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "each test binary uses its own part"
+)]
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -13,7 +17,7 @@ use fetch::keystore::Keystore;
 use fetch::progress::{Progress, Step, StepKind};
 use fetch::reference::Reference;
 use fetch::{FetchError, Fetcher, PullPolicy, Request, Settings};
-use image_store::{ImageRecord, Store};
+use image_store::{ImageRecord, Keep, Store};
 use manifests::insecure::InsecureOptions;
 use manifests::platform::Platform;
 use tempfile::TempDir;
@@ -165,6 +169,15 @@ impl World {
     }
 }
 
+/// Mounts outlive a test's directory unless they are swept.
+impl Drop for World {
+    fn drop(&mut self) {
+        if let Err(e) = self.store.gc(&Keep::default()) {
+            eprintln!("cannot sweep the test's store: {e}");
+        }
+    }
+}
+
 pub fn update() -> Request {
     Request {
         pull_policy: PullPolicy::Update,
@@ -172,7 +185,11 @@ pub fn update() -> Request {
     }
 }
 
-/// An OCI layout with busybox below and a whiteout and a file above, tag `1.0`.
+/// An OCI layout of three layers, tag `1.0`: busybox and two files, then one
+/// of the files removed and the other changed, then a new one.
+///
+/// Made by unpacking and repacking: `umoci insert` before 0.5 never closes its
+/// tars, and such are refused as truncated.
 pub fn busybox_layout(dir: &Path) {
     let umoci = |args: &[&str]| {
         run("umoci", Command::new("umoci").args(args));
@@ -185,10 +202,26 @@ pub fn busybox_layout(dir: &Path) {
     );
     umoci(&["init", "--layout", dir.to_str().unwrap()]);
     umoci(&["new", "--image", &image]);
-    umoci(&["insert", "--image", &image, busybox, "/bin/busybox"]);
-    umoci(&["insert", "--image", &image, "/etc/hostname", "/etc/name"]);
-    umoci(&["insert", "--image", &image, "--whiteout", "/etc/name"]);
-    umoci(&["config", "--image", &image, "--config.cmd", "/bin/busybox"]);
+    let layer = |change: &dyn Fn(&Path)| {
+        let bundle = tempfile::tempdir().unwrap();
+        let path = bundle.path().join("bundle");
+        umoci(&["unpack", "--image", &image, path.to_str().unwrap()]);
+        change(&path.join("rootfs"));
+        umoci(&["repack", "--image", &image, path.to_str().unwrap()]);
+    };
+    layer(&|rootfs| {
+        fs::create_dir_all(rootfs.join("bin")).unwrap();
+        fs::create_dir_all(rootfs.join("etc")).unwrap();
+        fs::copy(busybox, rootfs.join("bin/busybox")).unwrap();
+        fs::write(rootfs.join("etc/name"), "old\n").unwrap();
+        fs::write(rootfs.join("etc/release"), "one\n").unwrap();
+    });
+    layer(&|rootfs| {
+        fs::remove_file(rootfs.join("etc/name")).unwrap();
+        fs::write(rootfs.join("etc/release"), "three\n").unwrap();
+    });
+    layer(&|rootfs| fs::write(rootfs.join("etc/new"), "new\n").unwrap());
+    umoci(&["config", "--image", &image, "--config.cmd", busybox]);
 }
 
 pub fn skopeo(args: &[&str]) {

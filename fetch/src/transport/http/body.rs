@@ -18,6 +18,14 @@ const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 2
 const MIN_BYTES: u64 = 16 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Why there are no more bytes just now.
+pub(crate) enum OpenError {
+    /// The connection could not be made or broke: another one may do.
+    Passing(io::Error),
+    /// The server said no, and will say so again.
+    Final(io::Error),
+}
+
 /// The bytes behind a URL. When the connection breaks, or the body ends before
 /// `size` bytes came, the rest is asked for.
 ///
@@ -33,7 +41,7 @@ pub(crate) struct Resuming<F> {
     window: (Instant, u64),
 }
 
-impl<F: FnMut(u64) -> io::Result<Response>> Resuming<F> {
+impl<F: FnMut(u64) -> Result<Response, OpenError>> Resuming<F> {
     pub(crate) fn new(size: u64, first: Response, open: F) -> Self {
         Self {
             open,
@@ -46,25 +54,29 @@ impl<F: FnMut(u64) -> io::Result<Response>> Resuming<F> {
         }
     }
 
-    fn connection(&mut self) -> io::Result<&mut Response> {
-        if self.current.is_none() {
-            let mut response = (self.open)(self.position)?;
-            let skip = start_of(&response, self.position)?;
-            io::copy(&mut (&mut response).take(skip), &mut io::sink())?;
-            self.attempt_from = self.position;
-            self.window = (Instant::now(), self.position);
-            self.current = Some(response);
-        }
-        self.current
-            .as_mut()
-            .ok_or_else(|| io::ErrorKind::NotConnected.into())
+    /// Asks for the rest.
+    fn reopen(&mut self) -> Result<(), OpenError> {
+        let mut response = (self.open)(self.position)?;
+        let skip = start_of(&response, self.position).map_err(OpenError::Final)?;
+        io::copy(&mut (&mut response).take(skip), &mut io::sink()).map_err(OpenError::Passing)?;
+        self.attempt_from = self.position;
+        self.window = (Instant::now(), self.position);
+        self.current = Some(response);
+        Ok(())
     }
 
-    fn attempt(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let n = self.connection()?.read(buf)?;
+    fn attempt(&mut self, buf: &mut [u8]) -> Result<usize, OpenError> {
+        let response = match &mut self.current {
+            Some(response) => response,
+            None => {
+                self.reopen()?;
+                return self.attempt(buf);
+            }
+        };
+        let n = response.read(buf).map_err(OpenError::Passing)?;
         self.position += n as u64;
         if n == 0 && self.position < self.size {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+            return Err(OpenError::Passing(io::ErrorKind::UnexpectedEof.into()));
         }
         let (since, from) = self.window;
         if since.elapsed() > PATIENCE {
@@ -73,7 +85,8 @@ impl<F: FnMut(u64) -> io::Result<Response>> Resuming<F> {
                 // What was read just now must not be lost: it is delivered,
                 // and the next attempt starts behind it.
                 self.current = None;
-                self.count_failure(&io::Error::new(io::ErrorKind::TimedOut, slow))?;
+                self.count_failure(&io::Error::new(io::ErrorKind::TimedOut, slow))
+                    .map_err(OpenError::Final)?;
                 return Ok(n);
             }
             self.window = (Instant::now(), self.position);
@@ -118,7 +131,7 @@ fn start_of(response: &Response, position: u64) -> io::Result<u64> {
     }
 }
 
-impl<F: FnMut(u64) -> io::Result<Response>> Read for Resuming<F> {
+impl<F: FnMut(u64) -> Result<Response, OpenError>> Read for Resuming<F> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         if buf.is_empty() {
             return Ok(0);
@@ -126,7 +139,8 @@ impl<F: FnMut(u64) -> io::Result<Response>> Read for Resuming<F> {
         loop {
             let error = match self.attempt(buf) {
                 Ok(n) => return Ok(n),
-                Err(error) => error,
+                Err(OpenError::Final(error)) => return Err(error),
+                Err(OpenError::Passing(error)) => error,
             };
             self.current = None;
             if self.position >= self.size {

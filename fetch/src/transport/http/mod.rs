@@ -17,7 +17,7 @@ use reqwest::header::{
 use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
 
-pub(crate) use body::Resuming;
+pub(crate) use body::{OpenError, Resuming};
 
 /// How rkt calls itself.
 const USER_AGENT: &str = concat!("rkt/", env!("CARGO_PKG_VERSION"));

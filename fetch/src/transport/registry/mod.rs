@@ -24,7 +24,7 @@ use reqwest::blocking::Response;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{StatusCode, Url};
 
-use super::http::{Checks, Client, Get, HttpError, Resuming};
+use super::http::{Checks, Client, Get, HttpError, OpenError, Resuming};
 use super::{Body, OciSource, Root};
 use crate::credentials::Credentials;
 use crate::error::Reason;
@@ -310,9 +310,22 @@ impl Registry {
     ) -> Result<Body<'_>, Reason> {
         let what = descriptor.digest.to_string();
         let first = self.get(kind, &what, accept, 0)?;
+        let size = descriptor.size;
         let open = move |from| {
             self.get(kind, &what, accept, from)
-                .map_err(io::Error::other)
+                .map_err(|error| match error {
+                    RegistryError::Http(HttpError::Connect { .. }) => {
+                        OpenError::Passing(io::Error::other(error))
+                    }
+                    RegistryError::Status {
+                        status: StatusCode::RANGE_NOT_SATISFIABLE,
+                        host,
+                        ..
+                    } => OpenError::Final(io::Error::other(format!(
+                        "{host} has only {from} of its {size} bytes"
+                    ))),
+                    error => OpenError::Final(io::Error::other(error)),
+                })
         };
         Ok(Box::new(Resuming::new(descriptor.size, first, open)))
     }
