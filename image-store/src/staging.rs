@@ -194,8 +194,9 @@ impl<'a> Staging<'a> {
         };
         let index = Index::new(&merged.tree, &merged.tars).map_err(index_error)?;
         let mut out = self.object(Algorithm::Sha256)?;
-        let path = out.path.clone();
-        index.write(&mut out).context("write", &path)?;
+        if let Err(error) = index.write(&mut out) {
+            return Err(out.failure(error));
+        }
         let StagedObject { digest, size } = out.finish(None)?;
         let device = |&source: &u32| merged.digests[source as usize].clone();
         Ok(RecordedIndex {
@@ -369,6 +370,12 @@ impl ObjectWriter {
         let mut objects = objects.lock().unwrap_or_else(PoisonError::into_inner);
         objects.insert(digest.clone(), self.path);
         Ok(StagedObject { digest, size })
+    }
+
+    /// What `error`, which a write gave, really was.
+    fn failure(self, error: io::Error) -> StoreError {
+        let other = || StoreError::io("write", &self.path, error);
+        self.failed.unwrap_or_else(other)
     }
 
     fn write_out(&mut self, bytes: &[u8]) -> io::Result<()> {

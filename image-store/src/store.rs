@@ -31,9 +31,11 @@ pub struct Store {
 impl Store {
     /// The store in `data_dir`, whether or not it has been made yet.
     pub fn open(data_dir: &Path) -> Self {
+        // So that no later change of the working directory moves the store.
+        let data_dir = std::path::absolute(data_dir).unwrap_or_else(|_| data_dir.to_owned());
         Self {
-            data_dir: data_dir.to_owned(),
-            dirs: Dirs::new(data_dir),
+            dirs: Dirs::new(&data_dir),
+            data_dir,
         }
     }
 

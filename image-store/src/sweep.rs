@@ -99,7 +99,8 @@ pub(crate) fn gc(store: &Store, keep: &Keep) -> Result<GcReport> {
         for staging in dirs::list(&store.dirs.staging_of_this_boot()?)? {
             remove_staging(&staging, report)?;
         }
-        sweep_objects(store, report)
+        sweep_objects(store, report)?;
+        sweep_names(store)
     })?;
     Ok(report)
 }
@@ -177,6 +178,18 @@ fn sweep_objects(store: &Store, report: &mut GcReport) -> Result<()> {
                     remove_counted(&object, report)?;
                 }
             }
+        }
+    }
+    Ok(())
+}
+
+/// Removes names that a removal was killed before: a commit publishes the
+/// record first, so without fetches a name without a record is a leftover.
+fn sweep_names(store: &Store) -> Result<()> {
+    for path in dirs::list(&store.dirs.names())? {
+        let leftover = |r: names::NameRecord| !store.dirs.image(&r.image).exists();
+        if names::read(&path).is_ok_and(|r| r.is_some_and(leftover)) {
+            dirs::remove_file(&path)?;
         }
     }
     Ok(())

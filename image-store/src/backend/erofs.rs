@@ -13,7 +13,7 @@
 use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -53,14 +53,17 @@ impl Backend for Erofs {
         if let Some(root) = open_mounted(&path)? {
             return Ok(Provided::Ready { path, root });
         }
-        if let Err(error) = make_private(&mounts) {
-            return Ok(Provided::Unable(format!(
-                "cannot create {}: {error}",
-                mounts.display()
-            )));
-        }
-        let lock = File::open(&mounts).context("open", &mounts)?;
-        lock::exclusive(&lock, &mounts, &WAIT)?;
+        let _lock = loop {
+            if let Err(error) = make_private(&mounts) {
+                return Ok(Provided::Unable(format!(
+                    "cannot create {}: {error}",
+                    mounts.display()
+                )));
+            }
+            if let Some(lock) = lock_mounts(&mounts)? {
+                break lock;
+            }
+        };
         if let Some(root) = open_mounted(&path)? {
             return Ok(Provided::Ready { path, root });
         }
@@ -88,8 +91,9 @@ impl Backend for Erofs {
         if found.is_empty() {
             return Ok(());
         }
-        let lock = File::open(&mounts).context("open", &mounts)?;
-        lock::exclusive(&lock, &mounts, &WAIT)?;
+        let Some(_lock) = lock_mounts(&mounts)? else {
+            return Ok(());
+        };
         for path in found {
             let Some(image) = image_of(&path) else {
                 continue;
@@ -115,8 +119,23 @@ impl Backend for Erofs {
                 other => other.context("remove", &path)?,
             }
         }
-        Ok(())
+        match std::fs::remove_dir(&mounts) {
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+            other => other.context("remove", &mounts),
+        }
     }
+}
+
+/// Locks the directory of mounts; `None` if it is gone, for a sweep removes an
+/// empty one.
+fn lock_mounts(mounts: &Path) -> Result<Option<File>> {
+    let lock = match File::open(mounts) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.context("open", mounts)?,
+    };
+    lock::exclusive(&lock, mounts, &WAIT)?;
+    let links = lock.metadata().context("inspect", mounts)?.nlink();
+    Ok((links > 0).then_some(lock))
 }
 
 /// Where this data directory's images are mounted.

@@ -369,6 +369,61 @@ fn what_the_kernel_cannot_mount_is_unpacked() {
 }
 
 #[test]
+fn many_that_mount_at_once_share_one_mount() {
+    if !is_root() {
+        return;
+    }
+    let test = TestStore::new();
+    let image = test
+        .commit(&[&Archive::new().file("f", b"1").finish()])
+        .unwrap();
+    let barrier = std::sync::Barrier::new(8);
+    let held: Vec<_> = std::thread::scope(|scope| {
+        let run = || {
+            barrier.wait();
+            test.mount(&image, BackendChoice::Auto)
+        };
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(run)).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    let Some(devices): Option<Vec<_>> = held
+        .iter()
+        .map(|m| m.as_ref().map(|m| device_of(&m.root)))
+        .collect()
+    else {
+        return;
+    };
+    assert!(devices.windows(2).all(|d| d[0] == d[1]), "{devices:?}");
+    drop(held);
+    // One is all there is to unmount.
+    assert_eq!(test.store.gc(&crate::Keep::default()).unwrap().unmounted, 1);
+    assert_eq!(test.store.gc(&crate::Keep::default()).unwrap().unmounted, 0);
+}
+
+#[test]
+fn a_directory_of_thirty_thousand() {
+    if !is_root() {
+        return;
+    }
+    const MANY: usize = 30_000;
+    let name = |n: usize| format!("{n:x}-{}", "n".repeat(n % 50));
+    let archive = (0..MANY).fold(Archive::new(), |a, n| {
+        a.file(&format!("d/{}", name(n)), b"")
+    });
+    let test = TestStore::new();
+    let image = test.commit(&[&archive.finish()]).unwrap();
+    let Some(mounted) = test.mount(&image, BackendChoice::Auto) else {
+        return;
+    };
+    let dir = mounted.path.join("d");
+    assert_eq!(fs::read_dir(&dir).unwrap().count(), MANY);
+    for n in (0..MANY).step_by(7) {
+        assert!(dir.join(name(n)).is_file(), "{n}");
+    }
+    assert!(!dir.join(name(MANY)).exists());
+}
+
+#[test]
 fn the_index_does_not_depend_on_the_day() {
     let archive = Archive::new().dir("d").file("d/f", b"x").finish();
     let (a, b) = (TestStore::new(), TestStore::new());

@@ -212,6 +212,17 @@ fn staging_of_the_dead_is_swept() {
 }
 
 #[test]
+fn names_that_a_killed_removal_left_are_swept() {
+    let test = TestStore::new();
+    let image = test.commit_named(&[&layer("a")], &["app"]).unwrap();
+    fs::remove_file(test.store.dirs.image(&image.id)).unwrap();
+    assert_eq!(test.store.find_name("app").unwrap(), Some(image.id));
+    test.store.gc(&Keep::default()).unwrap();
+    assert_eq!(test.store.find_name("app").unwrap(), None);
+    assert_eq!(objects(&test), 0);
+}
+
+#[test]
 fn damage_is_named_exactly_and_repaired_alone() {
     let test = TestStore::new();
     let image = test.commit(&[&layer("a"), &layer("b")]).unwrap();
