@@ -16,7 +16,11 @@ use crate::failure::Failure;
 /// (`rkt list | head`) is no failure of ours.
 pub(crate) fn say(text: &str) {
     let mut stdout = std::io::stdout().lock();
-    let newline = if text.ends_with('\n') { "" } else { "\n" };
+    let newline = if text.is_empty() || text.ends_with('\n') {
+        ""
+    } else {
+        "\n"
+    };
     let _ = write!(stdout, "{text}{newline}").and_then(|()| stdout.flush());
 }
 

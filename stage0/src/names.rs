@@ -1,9 +1,10 @@
 //! The files by which an app knows names: `/etc/resolv.conf`, `/etc/hosts` and
-//! `/etc/hostname`.
+//! `/etc/hostname`. Source: rkt's pod reference, "Names and resolver files".
 //!
-//! They are mounted over what the image has, so the image and what the app
-//! writes stay clean of them. Source: rkt's pod reference, "Names and resolver
-//! files".
+//! What is generated goes into the app's own layer, the upper directory of its
+//! overlay, before that is mounted: an app that runs has no mount more for it,
+//! and sees no path of the host's. Only where the image's `/etc` is not a plain
+//! directory, or the app has no overlay, a file of the pod's is mounted.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};

@@ -527,7 +527,7 @@ mod command_line {
         host.fetch_aci(&Aci::busybox("example.com/app", &["/bin/true"]));
         for (words, word) in [
             (&["run", "--nosuch", "example.com/app"][..], "--nosuch"),
-            (&["run", "--net", "none", "example.com/nosuch"], "nosuch"),
+            (&["run", "--net", "none", "example.com/nosuch"], "none"),
             (&["run"], "image"),
             (
                 &["run", "--net=none", "--exec=/x", "example.com/app"],

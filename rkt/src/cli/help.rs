@@ -102,7 +102,7 @@ impl Groups for Command {
 }
 
 /// Prints the help of these words: the program's, a group's or a verb's.
-pub(crate) fn print_help(words: &[String]) -> ExitCode {
+pub(crate) fn print_help<W: AsRef<str>>(words: &[W]) -> ExitCode {
     let text = match verbs::find(words) {
         verbs::Found::Verb(verb, _) => described(verb).render_help(),
         verbs::Found::Group(group) => {
@@ -117,6 +117,7 @@ pub(crate) fn print_help(words: &[String]) -> ExitCode {
         }
         verbs::Found::None => {
             if !words.is_empty() {
+                let words: Vec<&str> = words.iter().map(AsRef::as_ref).collect();
                 eprintln!("Unknown help topic [`{}`].", words.join(" "));
             }
             root().render_help()
@@ -167,16 +168,8 @@ pub(super) fn wrong_usage(verb: Option<&Verb>, message: &str) -> ExitCode {
     ExitCode::from(FAILURE)
 }
 
-/// clap's errors in the reference's words; `--help` is one of them.
-pub(super) fn clap_error(verb: &Verb, error: &clap::Error) -> ExitCode {
-    if error.kind() == ErrorKind::DisplayHelp {
-        crate::output::say(&described(verb).render_help().to_string());
-        return ExitCode::SUCCESS;
-    }
-    wrong_usage(Some(verb), &clap_message(error))
-}
-
-fn clap_message(error: &clap::Error) -> String {
+/// clap's errors in the reference's words.
+pub(super) fn message(error: &clap::Error) -> String {
     let text = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.clone()),
         Some(ContextValue::Strings(texts)) => Some(texts.join(", ")),
@@ -284,7 +277,7 @@ mod tests {
         let parse = |words: &[&str]| {
             let words = words.iter().map(|w| (*w).to_owned()).collect();
             match lexer::parse(images::command(), words) {
-                Err(Usage::Clap(error)) => clap_message(&error),
+                Err(Usage::Clap(error)) => message(&error),
                 other => panic!("{other:?}"),
             }
         };

@@ -19,6 +19,7 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 
 use clap::Command;
+use clap::error::ErrorKind;
 
 pub(crate) use context::Context;
 pub(crate) use flags::{AppFlags, EnvironmentFlags, ImageFlags, PodFlags, RuntimeFlags};
@@ -50,6 +51,12 @@ impl Verb {
     /// The word that messages begin with.
     pub(crate) fn leaf(&self) -> &'static str {
         self.path.last().copied().unwrap_or("rkt")
+    }
+
+    /// Why this user may not, whatever the rest of the line says.
+    fn refusal(&self) -> Option<Failure> {
+        let refused = self.root && !rustix::process::geteuid().is_root();
+        refused.then(|| Failure::new("cannot run as unprivileged user"))
     }
 
     /// The command with the global flags, as it is parsed.
@@ -98,10 +105,9 @@ pub(crate) fn with_images<V: WithImages>(
 
 /// Runs a verb and tells its failure.
 fn guarded(verb: &Verb, context: &Context, run: impl FnOnce() -> Outcome) -> ExitCode {
-    let outcome = if verb.root && !rustix::process::geteuid().is_root() {
-        Err(Failure::new("cannot run as unprivileged user"))
-    } else {
-        run()
+    let outcome = match verb.refusal() {
+        Some(failure) => Err(failure),
+        None => run(),
     };
     match outcome {
         Ok(code) => code,
@@ -147,16 +153,16 @@ fn dispatch(words: Vec<String>) -> ExitCode {
         Err(message) => return help::wrong_usage(None, &message),
     };
     if before.iter().any(|word| word == "--help" || word == "-h") {
-        return print_help(&[]);
+        return print_help::<&str>(&[]);
     }
     let Some(word) = rest.first() else {
         eprintln!("rkt: missing command");
-        print_help(&[]);
+        print_help::<&str>(&[]);
         return ExitCode::from(2);
     };
     let found = match verbs::find(&rest) {
         verbs::Found::Verb(verb, used) => (verb, used),
-        verbs::Found::Group(group) => return print_help(&[group.to_owned()]),
+        verbs::Found::Group(group) => return print_help(&[group]),
         verbs::Found::None => return help::unknown_command(word),
     };
     let (verb, used) = found;
@@ -164,7 +170,11 @@ fn dispatch(words: Vec<String>) -> ExitCode {
     line.extend(rest.into_iter().skip(used));
     match (verb.run)(verb, line) {
         Ok(code) => code,
-        Err(Usage::Clap(error)) => help::clap_error(verb, &error),
-        Err(Usage::Message(message)) => help::wrong_usage(Some(verb), &message),
+        Err(Usage::Clap(error)) if error.kind() == ErrorKind::DisplayHelp => print_help(verb.path),
+        Err(usage) => match (verb.refusal(), usage) {
+            (Some(failure), _) => failure.report(verb.leaf(), false),
+            (None, Usage::Clap(error)) => help::wrong_usage(Some(verb), &help::message(&error)),
+            (None, Usage::Message(message)) => help::wrong_usage(Some(verb), &message),
+        },
     }
 }

@@ -168,11 +168,11 @@ pub(crate) fn about_group(group: &str) -> &'static str {
 }
 
 /// Finds the verb that the words name, by name or unambiguous prefix.
-pub(crate) fn find(words: &[String]) -> Found<'static> {
+pub(crate) fn find(words: &[impl AsRef<str>]) -> Found<'static> {
     let Some(first) = words.first() else {
         return Found::None;
     };
-    let Some(first) = complete(first, ALL.iter().map(|verb| verb.path[0])) else {
+    let Some(first) = complete(first.as_ref(), ALL.iter().map(|verb| verb.path[0])) else {
         return Found::None;
     };
     let of_group = || ALL.iter().filter(move |verb| verb.path[0] == first);
@@ -181,7 +181,7 @@ pub(crate) fn find(words: &[String]) -> Found<'static> {
     }
     let second = words
         .get(1)
-        .and_then(|word| complete(word, of_group().map(|verb| verb.path[1])));
+        .and_then(|word| complete(word.as_ref(), of_group().map(|verb| verb.path[1])));
     match second.and_then(|second| of_group().find(|verb| verb.path[1] == second)) {
         Some(verb) => Found::Verb(verb, 2),
         None => Found::Group(first),
