@@ -43,15 +43,6 @@ impl Failure {
         }
     }
 
-    /// The whole story was told already: only the exit code is left.
-    pub(crate) fn told() -> Self {
-        Self {
-            message: None,
-            cause: None,
-            code: FAILURE,
-        }
-    }
-
     /// The same failure with another exit code.
     pub(crate) fn with_code(mut self, code: u8) -> Self {
         self.code = code;
@@ -60,27 +51,22 @@ impl Failure {
 
     /// Tells the user and says how to exit.
     pub(crate) fn report(&self, prefix: &str, debug: bool) -> ExitCode {
-        if let Some(text) = self.text(debug) {
-            eprintln!("{prefix}: {text}");
-        }
+        eprintln!("{prefix}: {}", self.text(debug));
         ExitCode::from(self.code)
     }
 
-    fn text(&self, debug: bool) -> Option<String> {
+    fn text(&self, debug: bool) -> String {
         let mut parts: Vec<String> = self.message.iter().cloned().collect();
         let mut next = self.cause.as_deref().map(|c| c as &dyn Error);
         while let Some(error) = next {
             parts.push(error.to_string());
             next = error.source();
         }
-        if parts.is_empty() {
-            return None;
-        }
-        Some(if debug {
+        if debug {
             as_tree(&parts)
         } else {
             as_line(&parts)
-        })
+        }
     }
 }
 
@@ -134,11 +120,11 @@ mod tests {
             Outer(std::io::Error::other("no such thing")),
         );
         assert_eq!(
-            failure.text(false).unwrap(),
+            failure.text(false),
             "cannot read the pod: cannot open \"x\": no such thing"
         );
         assert_eq!(
-            failure.text(true).unwrap(),
+            failure.text(true),
             "cannot read the pod\n  └─cannot open \"x\"\n    └─no such thing"
         );
     }
@@ -146,7 +132,6 @@ mod tests {
     #[test]
     fn a_cause_that_is_quoted_is_not_repeated() {
         let failure = Failure::because("it broke: disk full", std::io::Error::other("disk full"));
-        assert_eq!(failure.text(false).unwrap(), "it broke: disk full");
-        assert!(Failure::told().text(true).is_none());
+        assert_eq!(failure.text(false), "it broke: disk full");
     }
 }

@@ -8,11 +8,11 @@ mod cli;
 mod failure;
 mod fetching;
 mod output;
-mod podding;
 mod progress;
 mod report;
-mod starting;
+mod runtime;
 mod verbs;
+mod wishes;
 
 fn main() -> std::process::ExitCode {
     cli::main(std::env::args_os().skip(1))

@@ -22,7 +22,7 @@ const FRAMES: u8 = 10;
 
 /// The progress display for this process's stderr. `verb` prefixes the lines
 /// that are not drawn.
-pub fn for_stderr(verb: &'static str, quiet: bool) -> Arc<dyn Progress> {
+pub(crate) fn for_stderr(verb: &'static str, quiet: bool) -> Arc<dyn Progress> {
     match (quiet, io::stderr().is_terminal()) {
         (true, _) => Silent::shared(),
         (false, false) => Arc::new(Lines { verb }),

@@ -93,7 +93,7 @@ impl<'a> Images<'a> {
             .map_err(|source| PrepareError::Image {
                 app: app.to_owned(),
                 image: record.id.short(12),
-                source,
+                source: Box::new(source),
             })?;
         // Only `image gc` asks for the time; a store that cannot note it, because
         // it is read-only, has no gc either.

@@ -146,7 +146,7 @@ fn resolve(
         None => format!("rkt-{}", pod.uuid()),
     };
     let (path, final_path) = (pod.path(), pod.path_in(Place::Run));
-    let mut files = names::Files::new(runtime, &hostname, &path, &final_path);
+    let files = names::Files::new(runtime, &hostname, &path, &final_path);
     let facts = PodFacts {
         hostname: &hostname,
         network: &runtime.network,
@@ -159,9 +159,8 @@ fn resolve(
     let apps = apps.map(|(app, record)| {
         let root = images.root(&path, app.name.as_str(), record)?;
         let mut resolved = resolve_app(blueprint, app, record, &root, &final_path, runtime)?;
-        resolved
-            .mounts
-            .extend(files.mounts(&root, &resolved.mounts)?);
+        let given = files.give(app.name.as_str(), &root, &resolved.mounts)?;
+        resolved.mounts.extend(given);
         engine_app(resolved, root, &final_path, &facts, tell)
     });
     let apps = apps.collect::<Result<_, StartError>>()?;

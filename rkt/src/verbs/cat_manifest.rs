@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::{Context, Simple};
-use crate::failure::Outcome;
+use crate::failure::{FAILURE, Outcome};
 use crate::output;
 
 #[derive(Debug, Args)]
@@ -28,7 +28,7 @@ pub(crate) struct CatManifest {
 
 impl Simple for CatManifest {
     fn run(self, context: &Context) -> Outcome {
-        let typed = super::one_uuid(self.pod, self.uuid_file.as_deref())?;
+        let typed = super::one_uuid(self.pod, self.uuid_file.as_deref(), FAILURE)?;
         let manifest = context.pod(&typed)?.manifest()?;
         output::json(&manifest, self.pretty_print)?;
         Ok(ExitCode::SUCCESS)

@@ -113,15 +113,22 @@ pub(crate) fn first_words() -> impl Iterator<Item = &'static str> {
         })
 }
 
-/// The pods a verb is about: typed, or in a file, never both.
-fn typed_uuids(typed: Vec<String>, file: Option<&Path>) -> Result<Vec<String>, Failure> {
+/// The pods a verb is about: typed, or in a file, never both. `unreadable` is
+/// the exit code when the file cannot be read.
+fn typed_uuids(
+    typed: Vec<String>,
+    file: Option<&Path>,
+    unreadable: u8,
+) -> Result<Vec<String>, Failure> {
     match file {
         Some(_) if !typed.is_empty() => {
             Err(Failure::new("give the pod's UUID or --uuid-file, not both"))
         }
         Some(file) => {
-            let text = std::fs::read_to_string(file)
-                .map_err(|e| Failure::because(format!("cannot read the UUID from {file:?}"), e))?;
+            let text = std::fs::read_to_string(file).map_err(|e| {
+                Failure::because(format!("cannot read the UUID from {file:?}"), e)
+                    .with_code(unreadable)
+            })?;
             Ok(vec![text.trim().to_owned()])
         }
         None if typed.is_empty() => Err(Failure::new(
@@ -132,8 +139,8 @@ fn typed_uuids(typed: Vec<String>, file: Option<&Path>) -> Result<Vec<String>, F
 }
 
 /// As [`typed_uuids`] for verbs that are about one pod.
-fn one_uuid(typed: Vec<String>, file: Option<&Path>) -> Result<String, Failure> {
-    let mut uuids = typed_uuids(typed, file)?;
+fn one_uuid(typed: Vec<String>, file: Option<&Path>, unreadable: u8) -> Result<String, Failure> {
+    let mut uuids = typed_uuids(typed, file, unreadable)?;
     match (uuids.pop(), uuids.is_empty()) {
         (Some(uuid), true) => Ok(uuid),
         _ => Err(Failure::new("must provide exactly one UUID")),

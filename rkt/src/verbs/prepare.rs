@@ -10,7 +10,7 @@ use stage0::prepare;
 use crate::cli::{Context, EnvironmentFlags, ImageFlags, Images, PodFlags, WithImages};
 use crate::failure::Outcome;
 use crate::output::say;
-use crate::podding::{self, Wishes};
+use crate::wishes::{self, Wishes};
 
 #[derive(Debug, Args)]
 #[command(
@@ -49,7 +49,7 @@ impl WithImages for Prepare {
         let mut pod = OwnedPod::create(&context.pods()?)?;
         let uuid = pod.uuid();
         let pod_images = PodImages::new(&store);
-        podding::fill(
+        wishes::fill(
             &mut pod,
             &blueprint,
             &pod_images,

@@ -7,7 +7,7 @@ use clap::Args;
 use stage0::pods::{Event, Removal, State};
 
 use crate::cli::{Context, Simple};
-use crate::failure::{Failure, Outcome};
+use crate::failure::{FAILURE, Failure, Outcome};
 use crate::output::say;
 
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub(crate) struct Rm {
 impl Simple for Rm {
     fn run(self, context: &Context) -> Outcome {
         let mut failed = false;
-        for typed in super::typed_uuids(self.pods, self.uuid_file.as_deref())? {
+        for typed in super::typed_uuids(self.pods, self.uuid_file.as_deref(), FAILURE)? {
             if let Err(failure) = remove(&typed, context) {
                 failure.report("rm", context.debug());
                 failed = true;

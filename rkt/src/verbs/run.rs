@@ -12,8 +12,8 @@ use crate::cli::{
     Context, EnvironmentFlags, ImageFlags, Images, PodFlags, RuntimeFlags, WithImages,
 };
 use crate::failure::{Failure, Outcome};
-use crate::podding::{self, Wishes};
-use crate::starting;
+use crate::runtime;
+use crate::wishes::{self, Wishes};
 
 #[derive(Debug, Args)]
 #[command(
@@ -52,8 +52,8 @@ impl WithImages for Run {
         if self.runtime.interactive && images.apps.len() > 1 {
             return Err(Failure::new("interactive option only supports one image"));
         }
-        let runtime = starting::runtime(&self.runtime, context)?;
-        starting::check_ports(self.pod.port.len(), &runtime.network)?;
+        let runtime = runtime::runtime(&self.runtime, context)?;
+        runtime::check_ports(self.pod.port.len(), &runtime.network)?;
         let stage1 = Stage1::find(self.pod.stage1_path.as_deref())?;
         let store = context.store()?;
         let wishes = Wishes {
@@ -70,7 +70,7 @@ impl WithImages for Run {
                 .map_err(|e| Failure::because(format!("cannot save the UUID to {file:?}"), e))?;
         }
         let pod_images = PodImages::new(&store);
-        podding::fill(
+        wishes::fill(
             &mut pod,
             &blueprint,
             &pod_images,

@@ -10,8 +10,8 @@ use stage0::stage1::Stage1;
 use stage0::start;
 
 use crate::cli::{Context, RuntimeFlags, Simple};
-use crate::failure::{Failure, Outcome};
-use crate::starting;
+use crate::failure::{FAILURE, Failure, Outcome};
+use crate::runtime;
 
 #[derive(Debug, Args)]
 #[command(
@@ -31,8 +31,8 @@ pub(crate) struct RunPrepared {
 
 impl Simple for RunPrepared {
     fn run(self, context: &Context) -> Outcome {
-        let runtime = starting::runtime(&self.runtime, context)?;
-        let typed = super::one_uuid(self.pod, None)?;
+        let runtime = runtime::runtime(&self.runtime, context)?;
+        let typed = super::one_uuid(self.pod, None, FAILURE)?;
         let pod = context.pod(&typed)?;
         let uuid = pod.uuid();
         let not_prepared = || Failure::new(format!("pod \"{uuid}\" is not prepared"));
@@ -40,7 +40,7 @@ impl Simple for RunPrepared {
             return Err(not_prepared());
         }
         let manifest = pod.manifest()?;
-        starting::check_ports(manifest.ports.len(), &runtime.network)?;
+        runtime::check_ports(manifest.ports.len(), &runtime.network)?;
         let stage1 = Stage1::find(self.stage1_path.as_deref())?;
         let store = context.store()?;
         let images = prepare::find_images(&manifest, &store)?;

@@ -39,10 +39,13 @@ pub(crate) struct Status {
 /// Between two looks at a pod that nobody tells us about.
 const PERIOD: Duration = Duration::from_millis(50);
 
+/// Exit code when the file with the UUID cannot be read.
+const UNREADABLE_UUID: u8 = 1;
+
 impl Simple for Status {
     fn run(self, context: &Context) -> Outcome {
         let format = Format::check(self.format.as_deref())?;
-        let typed = super::one_uuid(self.pod, self.uuid_file.as_deref())?;
+        let typed = super::one_uuid(self.pod, self.uuid_file.as_deref(), UNREADABLE_UUID)?;
         let mut pod = context.pod(&typed)?;
         pod = wait(
             pod,

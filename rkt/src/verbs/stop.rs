@@ -27,10 +27,13 @@ pub(crate) struct Stop {
     uuid_file: Option<PathBuf>,
 }
 
+/// Exit code when the file with the UUID cannot be read.
+const UNREADABLE_UUID: u8 = 1;
+
 impl Simple for Stop {
     fn run(self, context: &Context) -> Outcome {
         let mut failed = 0;
-        for typed in super::typed_uuids(self.pods, self.uuid_file.as_deref())? {
+        for typed in super::typed_uuids(self.pods, self.uuid_file.as_deref(), UNREADABLE_UUID)? {
             if let Err(failure) = stop_one(&typed, self.force, context) {
                 failure.report("stop", context.debug());
                 failed += 1;

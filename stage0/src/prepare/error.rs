@@ -135,14 +135,20 @@ pub enum PrepareError {
         /// The image's shortened id.
         image: String,
         /// What the store said.
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// The store.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(Box<StoreError>),
     /// The pod's directory.
     #[error(transparent)]
     Pod(#[from] PodError),
+}
+
+impl From<StoreError> for PrepareError {
+    fn from(error: StoreError) -> Self {
+        Self::Store(Box::new(error))
+    }
 }
 
 impl PrepareError {

@@ -335,7 +335,7 @@ pub fn check(manifest: &PodManifest, images: &[ImageRecord]) -> Result<(), Prepa
 mod tests {
     use std::time::SystemTime;
 
-    use image_store::{RecordedObject, Stack};
+    use image_store::{RecordedIndex, Stack};
     use manifests::digest::{Algorithm, Digest};
     use manifests::image_id::ImageId;
     use manifests::trust::Verification;
@@ -359,8 +359,11 @@ mod tests {
             manifest: ImageManifest::from_slice(manifest.to_string().as_bytes()).unwrap(),
             oci: None,
             rootfs: Stack::flat(Vec::new()),
-            index: RecordedObject { digest, size: 0 },
-            names: Vec::new(),
+            index: RecordedIndex {
+                digest,
+                size: 0,
+                devices: Vec::new(),
+            },
             imported: SystemTime::UNIX_EPOCH,
             verification: Verification::Nothing {
                 allowed_by: "a test".into(),
