@@ -380,7 +380,11 @@ fn open_terminal(root: &OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
 
     let console = Path::new("/dev/console");
     let failed = || Error::attempt("mount the terminal on", console.display());
-    let place = resolve::mount_point(root, console, Kind::File).map_err(|e| failed().because(e))?;
+    resolve::mount_point(root, console, Kind::File).map_err(|e| failed().because(e))?;
+    // A link of the image's would lead the terminal over another file, one of
+    // procfs even.
+    let place =
+        resolve::open_plain(root, console, OFlags::PATH).map_err(|e| failed().because(e))?;
     let copy = mounting::copy(&slave, false).map_err(|e| failed().because(e))?;
     mounting::attach(copy, place).map_err(|e| failed().because(e))?;
     Ok((master, slave))

@@ -82,6 +82,32 @@ fn an_interactive_app_has_a_terminal_of_its_own() {
     );
 }
 
+/// CVE-2025-52565: an image whose `/dev/console` is a link to a file of procfs.
+#[test]
+fn a_console_that_is_a_link_is_refused() {
+    let pod = Pod::new()
+        .app("app", &["true"], |spec| {
+            // No tmpfs on /dev: the image's own directory is used.
+            let mounts = spec["mounts"].as_array_mut().unwrap();
+            mounts.retain(|m| m["destination"] != json!("/dev"));
+        })
+        .with(|pod| pod.manifest["interactive"] = json!(true));
+    std::os::unix::fs::symlink(
+        "/proc/sys/kernel/core_pattern",
+        pod.image().join("dev/console"),
+    )
+    .unwrap();
+    let (_master, slave) = terminal();
+    let copy = || Stdio::from(slave.try_clone().unwrap());
+    let output = pod.command().stdin(copy()).stdout(copy()).output().unwrap();
+    assert_eq!(output.status.code(), Some(254));
+    let err = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        err.contains("cannot mount the terminal on /dev/console"),
+        "{err}"
+    );
+}
+
 #[test]
 fn without_a_terminal_an_interactive_app_reads_the_callers_input() {
     let pod = Pod::new()

@@ -589,6 +589,15 @@ impl Cgroups {
         &self.apps[index]
     }
 
+    /// Removes the cgroups that hold no process and nothing else, as they do
+    /// when the apps are over and the init is still busy with ending. Where
+    /// there is more to do, [`Self::remove`] does it.
+    pub fn remove_empty(&self) {
+        for directory in self.below.iter().chain(&self.pods) {
+            let _busy = fs::remove_dir(directory);
+        }
+    }
+
     /// Kills what is left in the pod's cgroups and removes them.
     ///
     /// # Errors
@@ -596,11 +605,7 @@ impl Cgroups {
     /// removed; gc tries again.
     pub fn remove(self) -> Result<()> {
         let deadline = Instant::now() + LAST_BREATH;
-        for app in &self.below {
-            // Without looking what is below, which nearly always is nothing;
-            // otherwise this fails and the pod's turn comes.
-            let _kept = fs::remove_dir(app);
-        }
+        self.remove_empty();
         for pod in &self.pods {
             loop {
                 match remove_tree(pod) {

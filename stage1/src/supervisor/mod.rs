@@ -426,6 +426,12 @@ impl Supervisor {
             }
             Report::Exited { app, end } => {
                 self.note_end(app, end);
+                let over = |app: &AppRecord| app.status.finished.is_some();
+                if let Some(cgroups) = self.cgroups.as_ref()
+                    && self.apps.iter().all(over)
+                {
+                    cgroups.remove_empty();
+                }
                 Ok(())
             }
         }
