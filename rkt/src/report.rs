@@ -10,6 +10,7 @@ use std::time::SystemTime;
 
 use image_store::Store;
 use manifests::appc::{PodManifest, RuntimeApp, VolumeSource};
+use manifests::cni::net_info::NetInfo;
 use manifests::engine::AppStatus;
 use manifests::trust::Verification;
 use serde::Serialize;
@@ -24,7 +25,7 @@ pub(crate) struct PodReport {
     #[serde(serialize_with = "state_word")]
     pub(crate) state: State,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub(crate) networks: Vec<NetworkReport>,
+    pub(crate) networks: Vec<NetInfo>,
     pub(crate) app_names: Vec<String>,
     pub(crate) apps: Vec<AppReport>,
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
@@ -41,14 +42,6 @@ pub(crate) struct PodReport {
     /// What is wrong with the pod's files, or why it ended without its doing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) errors: Vec<String>,
-}
-
-/// A network that a pod has joined.
-#[derive(Debug, Serialize)]
-pub(crate) struct NetworkReport {
-    #[serde(rename = "netName")]
-    pub(crate) name: String,
-    pub(crate) ip: String,
 }
 
 /// One app of a pod.
@@ -119,6 +112,13 @@ impl PodReport {
         };
         let created_at = keep(pod.created());
         let started_at = keep(pod.started());
+        let networks = match pod.networks() {
+            Ok(networks) => networks,
+            Err(e) => {
+                errors.push(error_line(&e));
+                Vec::new()
+            }
+        };
         let pid = match pod.init() {
             Ok(process) => process.map(|process| process.pid),
             Err(e) => {
@@ -142,7 +142,7 @@ impl PodReport {
         let mut report = Self {
             name: pod.uuid().to_string(),
             state: pod.state(),
-            networks: Vec::new(),
+            networks,
             app_names: Vec::new(),
             apps: Vec::new(),
             created_at,
@@ -157,6 +157,20 @@ impl PodReport {
         }
         report.tell_of_restart(pod);
         report
+    }
+
+    /// The networks for people: `NET:ip4=ADDRESS`, joined by `separator`.
+    pub(crate) fn networks(&self, separator: &str) -> String {
+        let words: Vec<String> = self
+            .networks
+            .iter()
+            .map(|network| match network.ip {
+                Some(ip) if ip.is_ipv4() => format!("{}:ip4={ip}", network.net_name),
+                Some(ip) => format!("{}:ip6={ip}", network.net_name),
+                None => network.net_name.clone(),
+            })
+            .collect();
+        words.join(separator)
     }
 
     fn add_manifest(&mut self, manifest: PodManifest, pod: &Pod, store: Option<&Store>) {

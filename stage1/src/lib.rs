@@ -8,9 +8,11 @@
 //! [`init`] holds the pod's namespaces, inside it.
 //! [`app`] turns a clone of the init into an app: [`rootfs`], [`identity`].
 //!
-//! The engine knows pods and OCI runtime specifications, nothing of images,
-//! stores or networks: it is handed everything in `engine.json`
-//! ([`manifests::engine`]).
+//! [`network`] joins the pod to networks from the host's side, meanwhile.
+//!
+//! The engine knows pods, OCI runtime specifications and CNI configurations,
+//! nothing of images, stores or where a configuration was found: it is handed
+//! everything in `engine.json` ([`manifests::engine`]).
 //!
 //! Invariants: one thread in every process; every path inside an app's root
 //! is looked up with that root as its limit ([`resolve`]); no descriptor of

@@ -104,16 +104,11 @@ impl List {
         if self.full {
             cells.push(of_app(|app| &app.image_id));
         }
-        let networks: Vec<String> = pod
-            .networks
-            .iter()
-            .map(|n| format!("{}:ip4={}", n.name, n.ip))
-            .collect();
         cells.extend([
             of_pod(pod.state.to_string()),
             of_pod(time(pod.created_at)),
             of_pod(time(pod.started_at)),
-            of_pod(networks.join(", ")),
+            of_pod(pod.networks(", ")),
         ]);
         cells
     }

@@ -116,12 +116,7 @@ fn text(report: &PodReport) -> String {
     }
     let ran = report.state == State::Running || report.state.has_exited();
     if matches!(report.state, State::Running | State::Exited) {
-        let networks: Vec<String> = report
-            .networks
-            .iter()
-            .map(|n| format!("{}:ip4={}", n.name, n.ip))
-            .collect();
-        line("networks", &networks.join(","));
+        line("networks", &report.networks(","));
     }
     if ran {
         if let Some(pid) = report.pid {

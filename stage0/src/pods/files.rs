@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime};
 
 use manifests::appc::PodManifest;
+use manifests::cni::net_info::{self, NetInfo};
 use manifests::engine::{AppStatus, PID_FILE, PPID_FILE, Process, STATUS_FILE};
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
@@ -95,6 +96,14 @@ impl Pod {
     /// If the file cannot be read or is damaged.
     pub fn app_status(&self, app: &str) -> Result<Option<AppStatus>, PodError> {
         self.json(&format!("{APPS}/{app}/{STATUS_FILE}"))
+    }
+
+    /// The networks that it has joined; none before it ran.
+    ///
+    /// # Errors
+    /// If the file cannot be read or is damaged.
+    pub fn networks(&self) -> Result<Vec<NetInfo>, PodError> {
+        Ok(self.json(net_info::FILE)?.unwrap_or_default())
     }
 
     fn json<T: serde::de::DeserializeOwned>(&self, file: &str) -> Result<Option<T>, PodError> {
