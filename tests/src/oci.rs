@@ -151,17 +151,24 @@ impl Layout {
         self.dir.join("blobs").join(digest.replace(':', "/"))
     }
 
-    /// Copies it elsewhere with skopeo, for instance to `docker-archive:FILE`.
+    /// Copies it elsewhere with skopeo, for instance to `docker-archive:FILE`;
+    /// skopeo may compress its layers and so make another manifest.
     pub fn copy_to(&self, destination: &str) {
-        skopeo_copy(&self.reference(), destination);
+        skopeo_copy(&[], &self.reference(), destination);
+    }
+
+    /// Copies it elsewhere with skopeo, byte by byte.
+    pub fn copy_exactly_to(&self, destination: &str) {
+        skopeo_copy(&["--preserve-digests"], &self.reference(), destination);
     }
 }
 
-/// `skopeo copy`, TLS not asked for.
-pub fn skopeo_copy(source: &str, destination: &str) {
+/// `skopeo copy` with these further options, TLS not asked for.
+pub fn skopeo_copy(options: &[&str], source: &str, destination: &str) {
     Cmd::new("skopeo")
         .args(["--insecure-policy", "copy", "--quiet"])
         .args(["--src-tls-verify=false", "--dest-tls-verify=false"])
+        .args(options)
         .args([source, destination])
         .run()
         .ok();

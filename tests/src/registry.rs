@@ -113,11 +113,12 @@ mod tests {
             .compressed(Compression::Zstd)
             .write(dir.path(), "1");
         let registry = Registry::start();
-        image.copy_to(&registry.reference("app:1"));
+        image.copy_exactly_to(&registry.reference("app:1"));
         assert!(registry.blob(&image.layers[0]).exists());
         assert!(registry.blob(&image.manifest).exists());
         let back = dir.path().join("back");
         crate::oci::skopeo_copy(
+            &[],
             &registry.reference("app:1"),
             &format!("dir:{}", back.display()),
         );

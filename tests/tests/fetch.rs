@@ -58,7 +58,7 @@ fn from_oci_archive(compression: Compression) {
     let host = Host::new();
     let layout = layout(&host, compression);
     let file = host.path().join("image.tar");
-    layout.copy_to(&format!("oci-archive:{}:1.0", file.display()));
+    layout.copy_exactly_to(&format!("oci-archive:{}:1.0", file.display()));
     let id = fetch_and_run(&host, &format!("oci-archive:{}:1.0", file.display()));
     assert_eq!(id, layout.id(), "the archive holds the same manifest");
 }
@@ -67,7 +67,7 @@ fn from_a_registry(compression: Compression) {
     let host = Host::new();
     let registry = Registry::start();
     let layout = layout(&host, compression);
-    layout.copy_to(&registry.reference("some/app:1.0"));
+    layout.copy_exactly_to(&registry.reference("some/app:1.0"));
     let id = fetch_and_run(&host, &registry.reference("some/app:1.0"));
     assert_eq!(id, layout.id(), "the registry holds the same manifest");
     let by_digest = registry.reference(&format!("some/app@{}", layout.manifest));
@@ -236,13 +236,13 @@ fn a_shared_layer_is_fetched_once() {
     let registry = Registry::start();
     let base = OciImage::busybox(&["/bin/true"]);
     let first = base.write(&host.images().join("first"), "1");
-    first.copy_to(&registry.reference("first:1"));
+    first.copy_exactly_to(&registry.reference("first:1"));
     let top = Rootfs::new().file("top", 0o644, "top");
     let second = base
         .clone()
         .layer(&top)
         .write(&host.images().join("second"), "1");
-    second.copy_to(&registry.reference("second:1"));
+    second.copy_exactly_to(&registry.reference("second:1"));
     host.fetch(&registry.reference("first:1"));
     // Gone from the registry, still in the store.
     fs::remove_file(registry.blob(&second.layers[0])).unwrap();
@@ -255,7 +255,7 @@ fn a_stored_image_is_not_fetched_again() {
     let registry = Registry::start();
     let layout = layout(&host, Compression::Gzip);
     let reference = registry.reference("some/app:1.0");
-    layout.copy_to(&reference);
+    layout.copy_exactly_to(&reference);
     host.fetch(&reference);
     drop(registry);
     host.unsigned(["run", "--net=none", &reference])
@@ -280,7 +280,7 @@ fn a_stored_image_is_not_fetched_again() {
 fn run_fetches_what_is_not_stored() {
     let host = Host::new();
     let registry = Registry::start();
-    layout(&host, Compression::Zstd).copy_to(&registry.reference("some/app:1.0"));
+    layout(&host, Compression::Zstd).copy_exactly_to(&registry.reference("some/app:1.0"));
     host.unsigned(["run", "--net=none", &registry.reference("some/app:1.0")])
         .run()
         .ok()
@@ -293,10 +293,10 @@ fn a_tag_that_moved_is_followed_by_update() {
     let registry = Registry::start();
     let reference = registry.reference("some/app:1.0");
     let first = image(Compression::Gzip).write(&host.images().join("one"), "1");
-    first.copy_to(&reference);
+    first.copy_exactly_to(&reference);
     assert_eq!(host.fetch(&reference), first.id());
     let second = OciImage::busybox(&["/bin/echo", "second"]).write(&host.images().join("two"), "1");
-    skopeo_copy(&second.reference(), &reference);
+    skopeo_copy(&[], &second.reference(), &reference);
     assert_eq!(host.fetch(&reference), second.id());
     host.unsigned(["run", "--net=none", &reference])
         .run()

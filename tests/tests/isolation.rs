@@ -163,7 +163,7 @@ mod walls {
         let host = host();
         let out = sh(
             &host,
-            "mknod /tmp/mem c 1 1 && head -c 1 /tmp/mem 2>&1; mknod /tmp/null c 1 3 && echo x >/tmp/null && echo null works",
+            "{ mknod /tmp/mem c 1 1 && head -c 1 /tmp/mem; } 2>&1; mknod /tmp/null c 1 3 && echo x >/tmp/null && echo null works",
         );
         assert!(out.stdout.contains("not permitted"), "{out}");
         assert!(out.stdout.contains("null works"), "{out}");
@@ -198,11 +198,6 @@ mod walls {
         for name in ["boot", "lib64", "mnt", "opt"] {
             assert!(!out.stdout.split_whitespace().any(|w| w == name), "{out}");
         }
-        assert!(
-            !sh(&host, "cat /proc/self/mountinfo")
-                .stdout
-                .contains("/var/tmp")
-        );
     }
 }
 

@@ -529,17 +529,23 @@ fn many_pods_start_at_once() {
 #[test]
 fn an_unprivileged_user_is_refused_with_the_reason() {
     let host = host();
-    for verb in ["run", "prepare", "run-prepared", "rm", "gc"] {
-        // The program must be reachable for that user, wherever the tree lies.
-        let program = host.path().join("rkt");
-        fs::copy(tests::host::binary("rkt"), &program).unwrap();
-        make_passable(host.path());
+    // The program must be reachable for that user, wherever the tree lies.
+    let program = host.path().join("rkt");
+    fs::copy(tests::host::binary("rkt"), &program).unwrap();
+    make_passable(host.path());
+    for words in [
+        &["run", "example.com/sh"][..],
+        &["prepare", "example.com/sh"],
+        &["run-prepared", "12345678"],
+        &["rm", "12345678"],
+        &["gc"],
+    ] {
         Cmd::new(&program)
             .user(65534, 65534)
             .arg(format!("--dir={}", host.data().display()))
-            .args([verb, "x"])
+            .args(words)
             .run()
-            .fails(254, verb, &["cannot run as unprivileged user"]);
+            .fails(254, words[0], &["cannot run as unprivileged user"]);
     }
 }
 
