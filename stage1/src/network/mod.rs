@@ -70,7 +70,7 @@ pub fn join(pod: Pod<'_>, plan: &PrivateNetwork, netns: BorrowedFd<'_>) -> Resul
     record::begin(pod)?;
     try_join(pod, plan, netns).inspect_err(|_| {
         // The first error is the one to tell; gc tries again and tells others.
-        let _ = leave(pod, plan, Some(netns));
+        let _ = leave(pod, plan, Namespace::Lives(netns));
     })
 }
 
@@ -220,8 +220,21 @@ fn uses_firewall(plan: &PrivateNetwork) -> bool {
             .any(|a| a.config.ip_masq() || flannel(&a.config))
 }
 
-/// Leaves the networks of `plan`, as far as they were joined; `netns` is none
-/// when the pod's namespace is gone. It may be called again at any time.
+/// What has become of a pod's network namespace when the pod leaves.
+#[derive(Debug, Clone, Copy)]
+pub enum Namespace<'a> {
+    /// It goes on.
+    Lives(BorrowedFd<'a>),
+    /// No process is in it, and it ends when the caller lets go of it: the
+    /// kernel then removes the pod's interfaces, which takes it 10 ms or more
+    /// that nobody needs to wait for.
+    Ends(BorrowedFd<'a>),
+    /// Nobody has it, unless a program was given it by a path.
+    Gone,
+}
+
+/// Leaves the networks of `plan`, as far as they were joined. It may be called
+/// again at any time.
 ///
 /// # Errors
 /// All that went wrong; the rest has been done, and what went wrong is still
@@ -229,19 +242,23 @@ fn uses_firewall(plan: &PrivateNetwork) -> bool {
 pub fn leave(
     pod: Pod<'_>,
     plan: &PrivateNetwork,
-    netns: Option<BorrowedFd<'_>>,
+    namespace: Namespace<'_>,
 ) -> std::result::Result<(), Vec<Error>> {
-    // A program may have been given the namespace by a path, which holds it.
-    let published = match netns {
-        Some(_) => None,
-        None => File::open(namespace::path_of(pod.uuid)).ok(),
+    // The path holds it.
+    let published;
+    let netns = match namespace {
+        Namespace::Lives(netns) | Namespace::Ends(netns) => Some(netns),
+        Namespace::Gone => {
+            published = File::open(namespace::path_of(pod.uuid)).ok();
+            published.as_ref().map(File::as_fd)
+        }
     };
-    let netns = netns.or_else(|| published.as_ref().map(File::as_fd));
     let mut session = Session::open(pod, netns)
         // A plain file where a mount should be, after a crash.
         .or_else(|_| Session::open(pod, None))
         .map_err(|e| vec![e])?;
     session.assume_published();
+    session.ending = matches!(namespace, Namespace::Ends(_));
     let mut errors = Vec::new();
     for (number, attachment) in plan.attachments.iter().enumerate().rev() {
         if record::intended(pod, &attachment.if_name) {

@@ -52,5 +52,5 @@ pub(crate) fn dead_pod(pod: Pod<'_>, uuid: &str) -> bool {
         plugin_path: &network.plugin_path,
         deadline: pod.deadline,
     };
-    super::leave(dead, &network, None).is_ok()
+    super::leave(dead, &network, super::Namespace::Gone).is_ok()
 }

@@ -56,6 +56,8 @@ pub(crate) struct Session<'a> {
     pub(crate) inside: Option<(BorrowedFd<'a>, Socket)>,
     /// For the firewall, all at once at the end.
     pub(crate) elements: Vec<Element>,
+    /// The pod's interfaces are about to end with its namespace.
+    pub(crate) ending: bool,
     /// The namespace has a path.
     published: bool,
 }
@@ -76,6 +78,7 @@ impl<'a> Session<'a> {
             host,
             inside,
             elements: Vec::new(),
+            ending: false,
             published: false,
         })
     }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use manifests::engine::{Network, PrivateNetwork};
 
 use crate::error::{Error, Result};
-use crate::network::{self, Joined, PLUGIN_DEADLINE, Pod};
+use crate::network::{self, Joined, Namespace, PLUGIN_DEADLINE, Pod};
 use crate::record;
 
 /// A network to join when the pod has its namespace, and to leave when it is
@@ -100,7 +100,11 @@ impl PodNetwork {
             return;
         };
         drop(joined);
-        let namespace = self.namespace.as_ref().map(AsFd::as_fd);
+        // Whoever was in it was the init's child, and ended with it.
+        let namespace = match &self.namespace {
+            Some(namespace) => Namespace::Ends(namespace.as_fd()),
+            None => Namespace::Gone,
+        };
         if let Err(errors) = network::leave(self.pod(), &self.plan, namespace) {
             for error in errors {
                 eprintln!("run: {}", error.line());
@@ -120,7 +124,7 @@ pub fn collect(uuid: &str) -> Result<()> {
     let Some(network) = PodNetwork::new(uuid, &pod.network)? else {
         return Ok(());
     };
-    network::leave(network.pod(), &network.plan, None).map_err(|mut errors| {
+    network::leave(network.pod(), &network.plan, Namespace::Gone).map_err(|mut errors| {
         let first = errors.remove(0);
         for error in errors {
             eprintln!("gc: {}", error.line());

@@ -4,6 +4,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used)]
 
 use std::fs::File;
+use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -131,7 +132,7 @@ impl TestPod {
 
     pub fn try_leave(&mut self) -> Result<(), Vec<String>> {
         self.joined = None;
-        let netns = self.netns.as_ref().map(AsFd::as_fd);
+        let netns = network::Namespace::Lives(self.netns());
         network::leave(self.as_pod(), self.plan.as_ref().unwrap(), netns)
             .map_err(|errors| errors.iter().map(Error::line).collect())
     }
@@ -172,32 +173,47 @@ impl TestPod {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// A program that answers "hello from PEER" on a port, and waits until it
-    /// listens.
+    /// Does something on a thread that lives in the pod's namespace.
+    pub fn within<T: Send + 'static>(
+        &self,
+        act: impl FnOnce() -> T + Send + 'static,
+    ) -> std::thread::JoinHandle<T> {
+        let netns = self.netns().try_clone_to_owned().unwrap();
+        std::thread::spawn(move || {
+            nix::sched::setns(netns, CloneFlags::CLONE_NEWNET).unwrap();
+            act()
+        })
+    }
+
+    /// Answers "hello from PEER" to datagrams on a port, until the test ends.
+    pub fn serve_udp(&self, port: u16) {
+        let socket = self
+            .within(move || UdpSocket::bind(("0.0.0.0", port)).unwrap())
+            .join()
+            .unwrap();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 100];
+            while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
+                let answer = format!("hello from {}\n", peer.ip());
+                socket.send_to(answer.as_bytes(), peer).unwrap();
+            }
+        });
+    }
+
+    /// A program that answers "hello from PEER" on a TCP port, and waits until
+    /// it listens.
     pub fn serve(&self, protocol: &str, port: u16) -> Running {
         let only = if protocol.ends_with('6') {
             ",ipv6only=1"
         } else {
             ""
         };
-        let listen = if protocol.starts_with("UDP") {
-            "RECVFROM"
-        } else {
-            "LISTEN"
-        };
         let server = self.spawn(&format!(
-            "socat {protocol}-{listen}:{port},fork,reuseaddr{only} SYSTEM:'echo hello from $SOCAT_PEERADDR'"
+            "socat {protocol}-LISTEN:{port},fork,reuseaddr{only} SYSTEM:'echo hello from $SOCAT_PEERADDR'"
         ));
-        let flag = if protocol.starts_with("TCP") {
-            "t"
-        } else {
-            "u"
-        };
         let family = &protocol[3..];
         let until = Instant::now() + Duration::from_secs(10);
-        while !self.ok(&format!(
-            "ss -Hln{flag}{family} 'sport = :{port}' | grep -q ."
-        )) {
+        while !self.ok(&format!("ss -Hlnt{family} 'sport = :{port}' | grep -q .")) {
             assert!(Instant::now() < until, "socat does not listen on {port}");
             std::thread::sleep(Duration::from_millis(10));
         }
@@ -243,6 +259,21 @@ pub fn sh(script: &str) -> String {
         Command::new("sh").args(["-c", script]).output().unwrap(),
         script,
     )
+}
+
+/// What a server of [`TestPod::serve_udp`] says to a client on this thread.
+pub fn ask_udp(address: &str) -> String {
+    let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+    socket.connect(address).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(3)))
+        .unwrap();
+    let mut buffer = [0; 100];
+    socket.send(b"?").unwrap();
+    match socket.recv(&mut buffer) {
+        Ok(count) => String::from_utf8(buffer[..count].to_vec()).unwrap(),
+        Err(_) => "nobody\n".to_owned(),
+    }
 }
 
 /// A plan of one network, or more.

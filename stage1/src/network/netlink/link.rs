@@ -30,6 +30,7 @@ const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
 const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 
@@ -328,6 +329,15 @@ pub(crate) fn bridge_port(index: u32, hairpin: Option<bool>, isolated: Option<bo
         if let Some(isolated) = isolated {
             port.u8(IFLA_BRPORT_ISOLATED, u8::from(isolated));
         }
+    });
+    message
+}
+
+/// The request that lets nothing through a bridge port any more.
+pub(crate) fn disable_bridge_port(index: u32) -> Message {
+    let mut message = Message::new(RTM_SETLINK, 0, &fixed(AF_BRIDGE, index, 0, 0));
+    message.nest(IFLA_PROTINFO, |port| {
+        port.u8(IFLA_BRPORT_STATE, 0);
     });
     message
 }

@@ -81,11 +81,11 @@ pub(crate) fn del(
     match &builtin {
         Builtin::Ptp(config) => {
             session.unassign(&config.ipam, plugin, attach, known)?;
-            delete_host_link(session, "veth", attach)
+            delete_pair(session, attach)
         }
         Builtin::Bridge(config) => {
             session.unassign(&config.ipam, plugin, attach, known)?;
-            delete_host_link(session, "veth", attach)
+            delete_pair(session, attach)
         }
         Builtin::Macvlan(config) => {
             session.unassign(&config.ipam, plugin, attach, known)?;
@@ -101,6 +101,26 @@ pub(crate) fn del(
     }
 }
 
+/// The host's end of a pair. When its other end is about to go it goes too;
+/// until then it must not stand in the way of the next pod with the address.
+fn delete_pair(session: &mut Session<'_>, attach: Attach<'_>) -> Result<()> {
+    if !session.ending {
+        return delete_host_link(session, "veth", attach);
+    }
+    let name = session.host_name("veth", attach);
+    let Ok(link) = link::get(&mut session.host, &name) else {
+        return Ok(());
+    };
+    if link.master != 0 {
+        let silence = link::disable_bridge_port(link.index);
+        session
+            .host
+            .request(vec![silence])
+            .map_err(Error::kernel("disable the bridge port", name))?;
+    }
+    Ok(())
+}
+
 fn delete_host_link(session: &mut Session<'_>, prefix: &str, attach: Attach<'_>) -> Result<()> {
     let name = session.host_name(prefix, attach);
     link::delete(&mut session.host, &name).map_err(Error::kernel("remove interface", name))
@@ -109,9 +129,9 @@ fn delete_host_link(session: &mut Session<'_>, prefix: &str, attach: Attach<'_>)
 /// An interface in the pod's namespace; it ends with it, if not before.
 fn delete_inside(session: &mut Session<'_>, attach: Attach<'_>) -> Result<()> {
     match &mut session.inside {
-        Some((_, socket)) => link::delete(socket, attach.if_name)
+        Some((_, socket)) if !session.ending => link::delete(socket, attach.if_name)
             .map_err(Error::kernel("remove the pod's interface", attach.if_name)),
-        None => Ok(()),
+        _ => Ok(()),
     }
 }
 
