@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use manifests::engine::{Ipc, Network};
 use nix::sched::CloneFlags;
 use nix::sys::signalfd::SignalFd;
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags};
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use rustix::process::{
@@ -37,7 +37,7 @@ use crate::rootfs::Sources;
 use crate::stdio::Stdio;
 use crate::timings::Timings;
 use crate::wire::{self, End, Order, Received, Report};
-use crate::{IDLE, identity, mounting, signals};
+use crate::{identity, idle, mounting, signals};
 
 /// What the supervisor hands over.
 #[derive(Debug)]
@@ -305,26 +305,12 @@ impl Init {
     /// Waits for the wire and for children, and tells which it was.
     fn wait(&mut self) -> Result<(bool, bool)> {
         let deadline = self.apps.iter().filter_map(|app| app.deadline).min();
-        let mut timeout = deadline.map(|at| at.saturating_duration_since(Instant::now()));
-        if self.bloated && timeout.is_none_or(|t| t > IDLE) {
-            timeout = Some(IDLE);
-        }
-        let timeout = timeout.map(|t| Timespec {
-            tv_sec: t.as_secs() as i64,
-            tv_nsec: t.subsec_nanos().into(),
-        });
         let mut polled = [
             PollFd::new(&self.around.wire, PollFlags::IN),
             PollFd::new(&self.children, PollFlags::IN),
         ];
-        match rustix::event::poll(&mut polled, timeout.as_ref()) {
-            Ok(0) if self.bloated => {
-                sys::process::release_memory();
-                self.bloated = false;
-            }
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(Error::system("wait for", "the apps")(e)),
-        }
+        idle::wait(&mut polled, deadline, &mut self.bloated)
+            .map_err(Error::system("wait for", "the apps"))?;
         let [wire, children] = &polled;
         Ok((!wire.revents().is_empty(), !children.revents().is_empty()))
     }

@@ -27,6 +27,7 @@ pub mod app;
 pub mod cgroup;
 pub mod error;
 pub mod identity;
+pub mod idle;
 pub mod init;
 pub mod mounting;
 pub mod network;
@@ -40,9 +41,3 @@ pub mod stdio;
 pub mod supervisor;
 pub mod timings;
 pub mod wire;
-
-use std::time::Duration;
-
-/// A process of ours that had nothing to do for so long gives the memory back
-/// that starting the pod took; shorter pods do not pay for it.
-const IDLE: Duration = Duration::from_millis(100);

@@ -592,9 +592,9 @@ impl Cgroups {
     /// Removes the cgroups that hold no process and nothing else, as they do
     /// when the apps are over and the init is still busy with ending. Where
     /// there is more to do, [`Self::remove`] does it.
-    pub fn remove_empty(&self) {
-        for directory in self.below.iter().chain(&self.pods) {
-            let _busy = fs::remove_dir(directory);
+    pub fn remove_empty(&mut self) {
+        for list in [&mut self.below, &mut self.pods] {
+            list.retain(|directory| fs::remove_dir(directory).is_err());
         }
     }
 
@@ -603,7 +603,7 @@ impl Cgroups {
     /// # Errors
     /// [`Error::System`] when a process will not go or a directory not be
     /// removed; gc tries again.
-    pub fn remove(self) -> Result<()> {
+    pub fn remove(mut self) -> Result<()> {
         let deadline = Instant::now() + LAST_BREATH;
         self.remove_empty();
         for pod in &self.pods {

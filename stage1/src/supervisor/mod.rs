@@ -22,17 +22,18 @@ use manifests::engine::{
 };
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
-use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, WaitOptions, pidfd_send_signal, waitpid};
 use sys::process::{Fork, Namespaces, SingleThread};
 
 use crate::cgroup::{self, Cgroups};
 use crate::error::{Error, Result};
+use crate::idle::wait;
 use crate::init;
 use crate::plan::Plan;
 use crate::timings::Timings;
 use crate::wire::{self, End, Order, Received, Report};
-use crate::{IDLE, record, signals, stdio};
+use crate::{record, signals, stdio};
 use network::PodNetwork;
 pub use network::collect;
 use relay::Relay;
@@ -294,20 +295,7 @@ impl Supervisor {
             polled.extend(alarm.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             let fixed = polled.len();
             polled.extend(watched.iter().map(|&watched| self.relay.poll_fd(watched)));
-            let idle = Timespec {
-                tv_sec: 0,
-                tv_nsec: i64::from(IDLE.subsec_nanos()),
-            };
-            match rustix::event::poll(&mut polled, bloated.then_some(&idle)) {
-                Ok(0) => {
-                    drop(polled);
-                    sys::process::release_memory();
-                    bloated = false;
-                    continue;
-                }
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(e) => return Err(Error::system("wait for", "the pod")(e)),
-            }
+            wait(&mut polled, None, &mut bloated).map_err(Error::system("wait for", "the pod"))?;
             let ready: Vec<_> = polled.iter().map(|fd| !fd.revents().is_empty()).collect();
             drop(polled);
             let moving = watched.into_iter().zip(&ready[fixed..]);
@@ -427,7 +415,7 @@ impl Supervisor {
             Report::Exited { app, end } => {
                 self.note_end(app, end);
                 let over = |app: &AppRecord| app.status.finished.is_some();
-                if let Some(cgroups) = self.cgroups.as_ref()
+                if let Some(cgroups) = self.cgroups.as_mut()
                     && self.apps.iter().all(over)
                 {
                     cgroups.remove_empty();
