@@ -69,6 +69,9 @@ fn make_everything(dir: &Path) {
         truncate -s 5M sparse; printf data | dd of=sparse bs=1 seek=2097152 conv=notrunc status=none
         printf end | dd of=sparse bs=1 seek=5242877 conv=notrunc status=none
         truncate -s 5000 hole
+        for i in $(seq 1 60); do
+            printf $i | dd of=many-holes bs=1 seek=$((i * 131072)) conv=notrunc status=none
+        done
     "#;
     run("sh", &["-c", sh], dir);
     let attributes = r#"

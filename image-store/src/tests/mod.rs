@@ -159,7 +159,7 @@ fn gnu_tar_unpacks(archives: &[&Path], into: &Path) {
     }
 }
 
-/// `(device and inode)` of the file system a directory is on.
+/// Which file system a directory is on.
 fn device_of(dir: &impl AsFd) -> u64 {
     rustix::fs::fstat(dir).unwrap().st_dev
 }
