@@ -124,7 +124,8 @@ pub(crate) struct ImageFlags {
 // What a pod shares with the host while it runs.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RuntimeFlags {
-    /// Network of the pod: none (loopback only) or host [default: none]
+    /// Networks of the pod: none (loopback only), host (the caller's), default, or the names of
+    /// configured ones, each with arguments for its plugin (NAME:K=V;K=V) [default: none]
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "default")]
     pub(crate) net: Vec<String>,
     /// Name servers for /etc/resolv.conf, or "host", or "none"

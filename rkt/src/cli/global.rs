@@ -5,7 +5,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Command};
+use clap::{Arg, ArgAction, Args, Command};
 use manifests::insecure::InsecureOptions;
 
 // What was typed; what it means is [`Context`](super::Context)'s business.
@@ -38,5 +38,11 @@ pub(crate) struct Global {
 
 /// Adds the global flags behind a verb's own.
 pub(super) fn augment(command: Command) -> Command {
-    Global::augment_args(command)
+    Global::augment_args(command.disable_help_flag(true)).arg(
+        Arg::new("help")
+            .long("help")
+            .short('h')
+            .action(ArgAction::Help)
+            .help("Print this"),
+    )
 }

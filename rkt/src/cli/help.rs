@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Command};
+use clap::{Args as _, Command};
 
-use super::{Global, Verb};
+use super::Verb;
 use crate::failure::{FAILURE, Failure};
 use crate::verbs;
 
@@ -22,6 +22,10 @@ USAGE:
 /// Every verb's help in one layout.
 pub(super) fn dressed(verb: &Verb, command: Command) -> Command {
     let name = format!("rkt {}", verb.path.join(" "));
+    let command = command.mut_args(|arg| match arg.get_help_heading() {
+        None if !arg.is_positional() => arg.help_heading("OPTIONS"),
+        _ => arg,
+    });
     command
         .name(name.clone())
         .display_name(name.clone())
@@ -44,7 +48,7 @@ fn described(verb: &Verb) -> Command {
 
 /// The whole program as one clap command.
 fn root() -> Command {
-    let mut root = Global::augment_args(
+    let mut root = super::global::augment(
         Command::new("rkt")
             .about("run pods of app containers, without a daemon")
             .version(env!("CARGO_PKG_VERSION"))
@@ -58,9 +62,13 @@ fn root() -> Command {
             ),
     );
     for verb in verbs::ALL.iter().filter(|verb| !verb.hidden) {
+        // The display name is what a manual page is called.
+        let page = format!("rkt-{}", verb.path.join("-"));
         root = match verb.path {
-            [word] => root.subcommand(described(verb).name(*word)),
-            [group, word] => root.mut_subcommand_or(group, described(verb).name(*word)),
+            [word] => root.subcommand(described(verb).name(*word).display_name(page)),
+            [group, word] => {
+                root.mut_subcommand_or(group, described(verb).name(*word).display_name(page))
+            }
             _ => root,
         };
     }
@@ -83,6 +91,17 @@ COMMANDS:
 {options}{after-help}
 ";
 
+const GROUP_TEMPLATE: &str = "\
+NAME:
+    {name} - {about}
+
+USAGE:
+    {usage}
+
+COMMANDS:
+{subcommands}
+";
+
 /// Puts a verb of two words into its group.
 trait Groups {
     fn mut_subcommand_or(self, group: &str, verb: Command) -> Self;
@@ -95,6 +114,9 @@ impl Groups for Command {
         } else {
             let command = Command::new(group.to_owned())
                 .about(verbs::about_group(group))
+                .help_template(GROUP_TEMPLATE)
+                .disable_help_subcommand(true)
+                .disable_help_flag(true)
                 .subcommand(verb);
             self.subcommand(command)
         }

@@ -147,7 +147,7 @@ pub(crate) fn main(words: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 fn dispatch(words: Vec<String>) -> ExitCode {
-    let globals = global::augment(Command::new("rkt").disable_help_flag(true));
+    let globals = global::augment(Command::new("rkt"));
     let (before, rest) = match lexer::leading_flags(&globals, words) {
         Ok(split) => split,
         Err(message) => return help::wrong_usage(None, &message),
