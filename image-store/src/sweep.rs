@@ -57,6 +57,8 @@ pub struct GcReport {
     pub removed_staging: u64,
     /// Mounts nobody uses.
     pub unmounted: u64,
+    /// Mounts of data directories that are gone.
+    pub unmounted_orphans: u64,
     /// Bytes of the objects and staging files.
     pub freed_bytes: u64,
     /// What was left for the next time and why, one line each.

@@ -37,6 +37,8 @@ use crate::verify;
 
 const RUN: &str = "/run/rkt";
 const DEFAULT_DATA_DIR: &str = "/var/lib/rkt";
+/// In a directory of mounts, a symlink to the data directory it belongs to.
+const OWNER: &str = "data-dir";
 
 const WAIT: Wait = Wait {
     what: "the directory of image mounts",
@@ -54,7 +56,7 @@ impl Backend for Erofs {
             return Ok(Provided::Ready { path, root });
         }
         let _lock = loop {
-            if let Err(error) = make_private(&mounts) {
+            if let Err(error) = make_mounts(store, &mounts) {
                 return Ok(Provided::Unable(format!(
                     "cannot create {}: {error}",
                     mounts.display()
@@ -86,44 +88,88 @@ impl Backend for Erofs {
         keep: &Keep,
         report: &mut GcReport,
     ) -> Result<()> {
-        let mounts = mounts_dir(store)?;
-        let found = dirs::list(&mounts)?;
-        if found.is_empty() {
+        let swept = sweep_dir(&mounts_dir(store)?, |image| {
+            only.is_none_or(|only| only == image) && !keep.pods.contains(image)
+        })?;
+        report.unmounted += swept.unmounted;
+        report.left.extend(swept.busy);
+        if only.is_some() {
             return Ok(());
         }
-        let Some(_lock) = lock_mounts(&mounts)? else {
-            return Ok(());
+        for orphan in orphans()? {
+            // What is still in use is left for the next time.
+            report.unmounted_orphans += sweep_dir(&orphan, |_| true)?.unmounted;
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct Swept {
+    unmounted: u64,
+    /// One line for each mount that is in use.
+    busy: Vec<String>,
+}
+
+/// Unmounts what nobody uses, and removes the directory if nothing is left.
+fn sweep_dir(mounts: &Path, may_go: impl Fn(&ImageId) -> bool) -> Result<Swept> {
+    let mut swept = Swept::default();
+    if !mounts.exists() {
+        return Ok(swept);
+    }
+    let Some(_lock) = lock_mounts(mounts)? else {
+        return Ok(swept);
+    };
+    let mut empty = true;
+    for path in dirs::list(mounts)? {
+        let Some(image) = image_of(&path) else {
+            continue;
         };
-        for path in found {
-            let Some(image) = image_of(&path) else {
-                continue;
-            };
-            if only.is_some_and(|only| *only != image) || keep.pods.contains(&image) {
-                continue;
-            }
-            match unmount(&path, UnmountFlags::NOFOLLOW) {
-                Ok(()) => report.unmounted += 1,
-                // Not a mount: a mount point whose mount failed.
-                Err(Errno::INVAL | Errno::NOENT) => {}
-                Err(Errno::BUSY) => {
-                    let line = format!("{} is in use", path.display());
-                    report.left.push(line);
-                    continue;
-                }
-                // Who may not mount cannot have mounted.
-                Err(Errno::PERM) => continue,
-                Err(other) => return Err(other).context("unmount", &path),
-            }
-            match std::fs::remove_dir(&path) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-                other => other.context("remove", &path)?,
-            }
+        if !may_go(&image) {
+            empty = false;
+            continue;
         }
-        match std::fs::remove_dir(&mounts) {
-            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-            other => other.context("remove", &mounts),
+        match unmount(&path, UnmountFlags::NOFOLLOW) {
+            Ok(()) => swept.unmounted += 1,
+            // Not a mount: a mount point whose mount failed.
+            Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(Errno::BUSY) => {
+                swept.busy.push(format!("{} is in use", path.display()));
+                empty = false;
+                continue;
+            }
+            // Who may not mount cannot have mounted.
+            Err(Errno::PERM) => {
+                empty = false;
+                continue;
+            }
+            Err(other) => return Err(other).context("unmount", &path),
+        }
+        match std::fs::remove_dir(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            other => other.context("remove", &path)?,
         }
     }
+    if empty {
+        dirs::remove_file(&mounts.join(OWNER))?;
+        match std::fs::remove_dir(mounts) {
+            // Somebody who is about to mount has put the note there again.
+            Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
+            other => other.context("remove", mounts)?,
+        }
+    }
+    Ok(swept)
+}
+
+/// Directories of mounts whose data directory is gone: nobody else will ever
+/// look there, and the mounts keep the deleted objects' space.
+fn orphans() -> Result<Vec<PathBuf>> {
+    let mut found = dirs::list(Path::new(RUN))?;
+    found.retain(|dir| {
+        let owner = std::fs::read_link(dir.join(OWNER));
+        owner.is_ok_and(|data_dir| matches!(data_dir.try_exists(), Ok(false)))
+    });
+    Ok(found)
 }
 
 /// Locks the directory of mounts; `None` if it is gone, for a sweep removes an
@@ -140,22 +186,38 @@ fn lock_mounts(mounts: &Path) -> Result<Option<File>> {
 
 /// Where this data directory's images are mounted.
 fn mounts_dir(store: &Store) -> Result<PathBuf> {
-    let default = Path::new(DEFAULT_DATA_DIR);
     let run = Path::new(RUN);
-    if store.data_dir == default {
-        return Ok(run.join("images"));
-    }
-    let data_dir = match store.data_dir.canonicalize() {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => std::path::absolute(&store.data_dir),
-        other => other,
-    };
-    let data_dir = data_dir.context("resolve", &store.data_dir)?;
+    let default = Path::new(DEFAULT_DATA_DIR);
+    let data_dir = resolved_data_dir(store).context("resolve", &store.data_dir)?;
     if data_dir == default {
         return Ok(run.join("images"));
     }
     let hash = Sha256::digest(data_dir.as_os_str().as_encoded_bytes());
     let hash = format!("{hash:x}");
     Ok(run.join(format!("images-{}", &hash[..16])))
+}
+
+fn resolved_data_dir(store: &Store) -> io::Result<PathBuf> {
+    // The usual one costs no system call.
+    if store.data_dir == Path::new(DEFAULT_DATA_DIR) {
+        return Ok(store.data_dir.clone());
+    }
+    match store.data_dir.canonicalize() {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(store.data_dir.clone()),
+        other => other,
+    }
+}
+
+/// Makes the directory of mounts, with a note of whose it is.
+fn make_mounts(store: &Store, mounts: &Path) -> io::Result<()> {
+    make_private(mounts)?;
+    let owner = mounts.join(OWNER);
+    match std::os::unix::fs::symlink(resolved_data_dir(store)?, owner) {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        // Swept at this moment; the caller sees that too, and tries again.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        other => other,
+    }
 }
 
 /// A directory for root alone, and its parents: set-user-id programs in images

@@ -404,6 +404,28 @@ fn many_that_mount_at_once_share_one_mount() {
 }
 
 #[test]
+fn mounts_of_a_deleted_data_directory_are_swept_by_others() {
+    if !is_root() {
+        return;
+    }
+    let (gone, other) = (TestStore::new(), TestStore::new());
+    let image = gone
+        .commit(&[&Archive::new().file("f", b"1").finish()])
+        .unwrap();
+    let Some(mounted) = gone.mount(&image, BackendChoice::Auto) else {
+        return;
+    };
+    let path = mounted.path.clone();
+    fs::remove_dir_all(gone.scratch("data")).unwrap();
+    other.store.gc(&crate::Keep::default()).unwrap();
+    assert_eq!(file_of(&path.join("f")), b"1", "in use, so left alone");
+    drop(mounted);
+    // Another test's sweep may be the one that does it.
+    other.store.gc(&crate::Keep::default()).unwrap();
+    assert!(!path.exists());
+}
+
+#[test]
 fn a_directory_of_thirty_thousand() {
     if !is_root() {
         return;
