@@ -419,6 +419,70 @@ mod list {
     }
 }
 
+mod stop {
+    use super::*;
+
+    const STUBBORN: &str = "trap '' TERM; echo ready; while :; do sleep 0.05; done";
+
+    fn start_script(host: &Host, script: &str) -> (Running, String) {
+        let mut running = host
+            .rkt(["run", "--net=none", "example.com/sh", "--", script])
+            .spawn();
+        running.wait_for("ready");
+        let uuid = host.last_uuid();
+        (running, uuid)
+    }
+
+    #[test]
+    fn asks_the_apps_to_end_and_prints_the_pod() {
+        let host = host();
+        let (running, uuid) = start_script(
+            &host,
+            "trap 'echo bye; exit 0' TERM; echo ready; while :; do sleep 0.05; done",
+        );
+        host.rkt(["stop", &uuid[..8]])
+            .run()
+            .ok()
+            .prints(&format!("\"{uuid}\"\n"));
+        let out = running.wait().ok();
+        assert!(out.stdout.contains("bye"), "{out}");
+        host.rkt(["stop", &uuid])
+            .run()
+            .ok()
+            .prints(&format!("pod \"{uuid}\" is already stopped\n"));
+        host.assert_no_pod_leaks();
+    }
+
+    #[test]
+    fn by_force_kills_who_does_not_listen() {
+        let host = host();
+        let (running, uuid) = start_script(&host, STUBBORN);
+        host.rkt(["stop", "--force", &uuid]).run().ok();
+        running.wait();
+        assert_eq!(host.state(&uuid), "exited");
+        host.rkt(["gc", "--grace-period=0s"]).run().ok();
+        host.assert_no_pods();
+        host.assert_no_pod_leaks();
+    }
+
+    #[test]
+    fn refuses_what_never_ran_and_goes_on_with_the_others() {
+        let host = host();
+        let prepared = prepare(&host, "true");
+        let (running, uuid) = start(&host);
+        let out = host
+            .rkt(["stop", "--force", &prepared, &uuid])
+            .run()
+            .code_is(254);
+        let wanted = format!("pod \"{prepared}\" is not running");
+        assert!(out.stderr.contains(&wanted), "{out}");
+        assert!(out.stderr.contains("failed to stop 1 pod(s)"), "{out}");
+        assert_eq!(out.stdout, format!("\"{uuid}\"\n"), "{out}");
+        running.wait();
+        host.rkt(["stop", "--uuid-file=/nosuch"]).run().code_is(1);
+    }
+}
+
 mod rm {
     use super::*;
 
