@@ -99,6 +99,8 @@ impl<F: FnMut(u64) -> Result<Response, OpenError>> Resuming<F> {
         if self.position - self.attempt_from >= PROGRESS {
             self.failures = 0;
         }
+        // Whether or not the next attempt gets as far as a body, it begins here.
+        self.attempt_from = self.position;
         self.failures += 1;
         if self.failures >= MAX_FAILURES {
             let (position, size) = (self.position, self.size);

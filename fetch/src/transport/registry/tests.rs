@@ -257,6 +257,28 @@ fn a_transfer_that_never_gets_further_fails() {
     );
 }
 
+/// Much came at first, but what never comes again is given up all the same.
+#[test]
+fn a_server_that_goes_away_in_the_middle_is_given_up() {
+    let mut calls = 0;
+    let server = Server::start(move |_, s| {
+        calls += 1;
+        let head = match calls {
+            1 => "HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n",
+            _ => "HTTP/1.1 500 ", // and the line goes dead
+        };
+        let _ = s.write_all(head.as_bytes());
+        if calls == 1 {
+            let _ = s.write_all(&[7; 100_000]);
+        }
+    });
+    let error = fetch(&server.registry(), &descriptor(&[7; 200_000])).unwrap_err();
+    assert!(
+        error.contains("broke at byte 100000 of 200000, repeatedly"),
+        "{error}"
+    );
+}
+
 #[test]
 fn a_server_that_continues_elsewhere_is_not_believed() {
     let mut calls = 0;
