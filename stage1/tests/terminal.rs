@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::process::Stdio;
 
-use common::{Pod, wait_for};
+use common::{Pod, Running};
 use rustix::pty::{OpenptFlags, ioctl_tiocgptpeer, openpt, unlockpt};
 use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
 use serde_json::json;
@@ -46,12 +46,8 @@ fn an_interactive_app_has_a_terminal_of_its_own() {
     let before = tcgetattr(&slave).unwrap();
     let copy = || Stdio::from(slave.try_clone().unwrap());
     let mut command = pod.command();
-    let mut child = command
-        .stdin(copy())
-        .stdout(copy())
-        .stderr(copy())
-        .spawn()
-        .unwrap();
+    command.stdin(copy()).stdout(copy()).stderr(copy());
+    let running = Running::of(command);
     let mut master = File::from(master);
     let mut said = String::new();
     let mut hear = |until: &str| {
@@ -73,13 +69,31 @@ fn an_interactive_app_has_a_terminal_of_its_own() {
         }
     };
     hear("got hello");
-    let status = wait_for("the pod to end", || child.try_wait().unwrap());
-    assert_eq!(status.code(), Some(6));
+    assert_eq!(running.end().code, Some(6));
     let after = tcgetattr(&slave).unwrap();
     assert_eq!(
         before.local_modes, after.local_modes,
         "the terminal was not restored"
     );
+}
+
+#[test]
+fn an_app_hears_when_the_callers_terminal_goes_away() {
+    let pod = Pod::new()
+        .app(
+            "app",
+            &["sh", "-c", "echo ready; read x; sleep 100"],
+            |_| {},
+        )
+        .with(|pod| pod.manifest["interactive"] = json!(true));
+    let (master, slave) = terminal();
+    let copy = || Stdio::from(slave.try_clone().unwrap());
+    let mut command = pod.command();
+    command.stdin(copy()).stdout(copy()).stderr(copy());
+    let running = Running::of(command);
+    pod.started("app");
+    drop((slave, master));
+    assert_eq!(running.end().code, Some(libc::SIGHUP));
 }
 
 /// CVE-2025-52565: an image whose `/dev/console` is a link to a file of procfs.
@@ -127,15 +141,9 @@ fn an_app_that_is_not_interactive_never_has_the_callers_terminal() {
     );
     let (master, slave) = terminal();
     let copy = || Stdio::from(slave.try_clone().unwrap());
-    let mut child = pod
-        .command()
-        .stdin(copy())
-        .stdout(copy())
-        .stderr(copy())
-        .spawn()
-        .unwrap();
-    let status = wait_for("the pod to end", || child.try_wait().unwrap());
-    assert!(status.success());
+    let mut command = pod.command();
+    command.stdin(copy()).stdout(copy()).stderr(copy());
+    assert_eq!(Running::of(command).end().code, Some(0));
     drop(slave);
     let mut bytes = [0; 1024];
     let length = File::from(master).read(&mut bytes).unwrap();

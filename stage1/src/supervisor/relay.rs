@@ -152,7 +152,11 @@ impl Relay {
 
     /// Does what poll(2) said can be done. The last read of a source that is
     /// over takes it out of the list, so reads go from the last to the first.
+    ///
+    /// A raw terminal has no end of file: when input ends, the caller's
+    /// terminal is gone, and the app shall hear of it from its own.
     pub fn advance(&mut self, mut ready: Vec<Watched>) {
+        let mut hung_up = false;
         ready.reverse();
         for watched in ready {
             match watched {
@@ -160,10 +164,16 @@ impl Relay {
                     if !self.read(index) {
                         let mut source = self.sources.remove(index);
                         source.finish(&mut self.sinks);
+                        hung_up |= matches!(source.from, Origin::Input);
                     }
                 }
                 Watched::Write(target) => self.write(target),
             }
+        }
+        if hung_up {
+            self.sources
+                .retain(|source| !matches!(source.from, Origin::Terminal));
+            self.terminal = None;
         }
     }
 

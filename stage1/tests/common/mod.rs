@@ -147,9 +147,7 @@ impl Pod {
     }
 
     pub fn spawn(&self) -> Running {
-        Running {
-            child: Some(self.command().spawn().unwrap()),
-        }
+        Running::of(self.command())
     }
 
     /// Runs the pod to its end, which must leave nothing on the host.
@@ -211,12 +209,35 @@ impl Pod {
     }
 }
 
+impl Drop for Pod {
+    /// A test that failed has killed the supervisor, which then could not
+    /// remove them.
+    fn drop(&mut self) {
+        for cgroup in self.cgroups() {
+            for app in fs::read_dir(&cgroup).unwrap().map(|e| e.unwrap().path()) {
+                if app.is_dir() {
+                    wait_for("the pod to die", || fs::remove_dir(&app).ok());
+                }
+            }
+            fs::remove_dir(cgroup).unwrap();
+        }
+    }
+}
+
 /// A supervisor that runs. Dropping it kills it, and with it its pod.
 pub struct Running {
     child: Option<Child>,
 }
 
 impl Running {
+    /// Starts it. Takes the command, and with it our copies of what it gives
+    /// to the pod.
+    pub fn of(mut command: Command) -> Self {
+        Self {
+            child: Some(command.spawn().unwrap()),
+        }
+    }
+
     pub fn pid(&self) -> i32 {
         self.child.as_ref().unwrap().id() as i32
     }
