@@ -309,3 +309,36 @@ fn ports_follow_the_network_that_masquerades() {
         "port \"x\" cannot be forwarded: the pod has no address"
     );
 }
+
+#[test]
+fn the_table_reads_as_it_is_meant() {
+    let host = Host::new();
+    let mut a = host.pod(1);
+    a.join(with(
+        default_plan(),
+        &[
+            port("http", Tcp, "", 8080, 80, 1),
+            port("dns", Udp, "127.0.0.1", 53, 53, 1),
+        ],
+    ));
+    let rules = host.rules();
+    for line in [
+        "elements = { tcp . 8080 comment \"00000001-0000-4000-8000-000000000001 http\" : 172.16.28.2 . 80 }",
+        "elements = { udp . 127.0.0.1 . 53 comment \"00000001-0000-4000-8000-000000000001 dns\" : 172.16.28.2 . 53 }",
+        "iif != \"lo\" ip daddr 127.0.0.0/8 drop",
+        "fib daddr type local dnat ip to meta l4proto . ip daddr . th dport map @at4",
+        "meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map @any4",
+        "fib daddr type local dnat ip6 to meta l4proto . ip6 daddr . th dport map @at6",
+        "ip saddr @masq4 ip saddr . ip daddr != @near4 ip daddr != 224.0.0.0/4 masquerade",
+        "ip6 saddr @masq6 ip6 saddr . ip6 daddr != @near6 ip6 daddr != ff00::/8 masquerade",
+        "ct status dnat ip saddr . ip daddr @hairpin4 masquerade",
+        "ct status dnat ip saddr 127.0.0.0/8 ip daddr != 127.0.0.0/8 masquerade",
+    ] {
+        assert!(rules.contains(line), "{line} is not in\n{rules}");
+    }
+    // A firewall service saves it and brings it back, and it is still ours.
+    sh("nft list ruleset > /run/saved && nft flush ruleset && nft -f /run/saved");
+    assert_eq!(host.rules(), rules);
+    a.leave();
+    assert_eq!(host.rules(), "");
+}

@@ -9,6 +9,7 @@ mod help;
 mod image;
 mod list;
 mod man;
+mod network;
 mod prepare;
 mod rm;
 mod run;
@@ -82,6 +83,7 @@ pub(crate) const ALL: &[Verb] = &[
     plain::<image::Verify>(&["image", "verify"]),
     plain::<image::Export>(&["image", "export"]),
     plain::<image::Gc>(&["image", "gc"]),
+    plain::<network::List>(&["network", "list"]),
     plain::<trust::Trust>(&["trust"]),
     plain::<config::Config>(&["config"]),
     plain::<version::Version>(&["version"]),
@@ -170,6 +172,7 @@ fn error_block(what: &str, errors: &[String]) {
 pub(crate) fn about_group(group: &str) -> &'static str {
     match group {
         "image" => "operate on the images in the store",
+        "network" => "look at the networks that pods can join",
         _ => "several commands",
     }
 }

@@ -1,0 +1,123 @@
+//! `rkt network list`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::Args;
+use serde::Serialize;
+use stage0::networks;
+use stage0::pods::State;
+
+use crate::cli::{Context, Simple};
+use crate::failure::Outcome;
+use crate::output::{self, Format, Table};
+
+#[derive(Debug, Args)]
+#[command(
+    about = "list the networks that pods can join, and who has joined them",
+    after_help = "EXAMPLES:\n    rkt network list\n    rkt network list --format=json | jq '.[].name'\n\nNetworks are files in net.d of the local and the system configuration; the first of a name counts."
+)]
+pub(crate) struct List {
+    /// Leave the first line out
+    #[arg(long)]
+    no_legend: bool,
+    /// json or json-pretty
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
+}
+
+/// A network that is configured.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct NetworkReport {
+    name: String,
+    cni_version: String,
+    /// Types of its plugins, in their order.
+    plugins: Vec<String>,
+    /// Absent for a built-in network.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    /// Running pods that have joined it.
+    pods: Vec<Member>,
+}
+
+/// A running pod in a network.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Member {
+    uuid: String,
+    if_name: String,
+    ips: Vec<String>,
+}
+
+impl Simple for List {
+    fn run(self, context: &Context) -> Outcome {
+        let format = Format::check(self.format.as_deref())?;
+        let (found, warnings) = networks::all(&context.network_layers())?;
+        for warning in warnings {
+            context.tell(&warning);
+        }
+        let mut reports: Vec<NetworkReport> = found
+            .into_iter()
+            .map(|found| NetworkReport {
+                cni_version: found.config.cni_version.to_string(),
+                plugins: found
+                    .config
+                    .plugins
+                    .into_iter()
+                    .map(|plugin| plugin.kind)
+                    .collect(),
+                name: found.config.name,
+                file: found.file,
+                pods: Vec::new(),
+            })
+            .collect();
+        let mut errors = Vec::new();
+        for pod in context.pods()?.list()? {
+            match pod {
+                Ok(pod) if pod.state() == State::Running => match pod.networks() {
+                    Ok(networks) => {
+                        for network in networks {
+                            // It may have lost its file since.
+                            let report = reports.iter_mut().find(|r| r.name == network.net_name);
+                            if let Some(report) = report {
+                                report.pods.push(Member {
+                                    uuid: pod.uuid().to_string(),
+                                    if_name: network.if_name,
+                                    ips: network.ips.iter().map(ToString::to_string).collect(),
+                                });
+                            }
+                        }
+                    }
+                    Err(e) => errors.push(e.to_string()),
+                },
+                Ok(_) => {}
+                Err(e) => errors.push(e.to_string()),
+            }
+        }
+        match format {
+            Format::Text => table(&reports).print(!self.no_legend),
+            Format::Json => output::json(&reports, false)?,
+            Format::JsonPretty => output::json(&reports, true)?,
+        }
+        super::error_block("pods", &errors);
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn table(reports: &[NetworkReport]) -> Table {
+    let mut table = Table::new(&["NAME", "PLUGINS", "FILE", "PODS"]);
+    for report in reports {
+        let file = report.file.as_ref().map_or_else(
+            || "(built in)".to_owned(),
+            |file| file.display().to_string(),
+        );
+        table.row(vec![
+            report.name.clone(),
+            report.plugins.join(", "),
+            file,
+            report.pods.len().to_string(),
+        ]);
+    }
+    table
+}
