@@ -33,10 +33,16 @@ pub use lookup::{Pod, UuidPrefix};
 pub use owned::OwnedPod;
 pub use place::{Place, State};
 
+use std::fs::{DirBuilder, Permissions};
 use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::Group;
 use uuid::Uuid;
+
+/// Group of those who may look at pods.
+const READERS: &str = "rkt";
 
 /// The pods below one data directory. Opening it touches nothing.
 #[derive(Debug, Clone)]
@@ -63,12 +69,27 @@ impl Pods {
     }
 
     /// Makes the directory of every place; those that exist stay as they are.
+    ///
+    /// Members of the group `rkt`, where the host has one, may look at pods:
+    /// the group is inherited by everything below.
     fn make_places(&self) -> io::Result<()> {
-        use std::os::unix::fs::DirBuilderExt;
-        let mut builder = std::fs::DirBuilder::new();
-        builder.recursive(true).mode(0o750);
-        for place in Place::ALL {
-            builder.create(self.place(place))?;
+        let group = Group::from_name(READERS)?.map(|group| group.gid.as_raw());
+        if let Some(data_dir) = self.dir.parent() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o755)
+                .create(data_dir)?;
+        }
+        let places = Place::ALL.map(|place| self.place(place));
+        for dir in std::iter::once(&self.dir).chain(&places) {
+            match DirBuilder::new().mode(0o750).create(dir) {
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => continue,
+                other => other?,
+            }
+            if group.is_some() {
+                std::os::unix::fs::chown(dir, None, group)?;
+                std::fs::set_permissions(dir, Permissions::from_mode(0o2750))?;
+            }
         }
         Ok(())
     }
