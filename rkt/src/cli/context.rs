@@ -10,6 +10,7 @@ use image_store::Store;
 use manifests::config::{Config, Directory};
 use manifests::insecure::InsecureOptions;
 use stage0::pods::{Pod, Pods, UuidPrefix};
+use stage0::stage1::Stage1;
 
 use super::Global;
 use crate::failure::Failure;
@@ -105,6 +106,25 @@ impl Context {
                 .map_err(Failure::from)
         };
         find()
+    }
+
+    /// The supervisor: the one that was typed, or configured, or that stands
+    /// beside rkt.
+    pub(crate) fn stage1(&self, typed: Option<&Path>) -> Result<Stage1, Failure> {
+        if typed.is_some() {
+            return Ok(Stage1::find(typed)?);
+        }
+        let Some(location) = self.config(&[Directory::Stage1])?.stage1.location else {
+            return Ok(Stage1::find(None)?);
+        };
+        let path = location.strip_prefix("file://").unwrap_or(&location);
+        if !path.starts_with('/') {
+            return Err(Failure::new(format!(
+                "cannot use the configured stage1 {location:?}: this version takes a path of the \
+                 host only"
+            )));
+        }
+        Ok(Stage1::find(Some(Path::new(path)))?)
     }
 
     /// The image store.

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use stage0::images::Images as PodImages;
 use stage0::pods::OwnedPod;
-use stage0::stage1::Stage1;
 use stage0::start;
 
 use crate::cli::{
@@ -54,7 +53,7 @@ impl WithImages for Run {
         }
         let runtime = runtime::runtime(&self.runtime, context)?;
         runtime::check_ports(self.pod.port.len(), &runtime.network)?;
-        let stage1 = Stage1::find(self.pod.stage1_path.as_deref())?;
+        let stage1 = context.stage1(self.pod.stage1_path.as_deref())?;
         let store = context.store()?;
         let wishes = Wishes {
             images,

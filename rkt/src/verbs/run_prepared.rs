@@ -6,7 +6,6 @@ use clap::Args;
 use stage0::images::Images as PodImages;
 use stage0::pods::{PodError, State};
 use stage0::prepare::{self, Blueprint};
-use stage0::stage1::Stage1;
 use stage0::start;
 
 use crate::cli::{Context, RuntimeFlags, Simple};
@@ -41,7 +40,7 @@ impl Simple for RunPrepared {
         }
         let manifest = pod.manifest()?;
         runtime::check_ports(manifest.ports.len(), &runtime.network)?;
-        let stage1 = Stage1::find(self.stage1_path.as_deref())?;
+        let stage1 = context.stage1(self.stage1_path.as_deref())?;
         let store = context.store()?;
         let images = prepare::find_images(&manifest, &store)?;
         let blueprint = Blueprint {
