@@ -16,10 +16,10 @@ use rustix::io::Errno;
 
 use super::{Pod, PodError};
 
-/// The pod manifest's file in the pod directory.
+/// The pod manifest's file in the pod directory. Its modification time is the
+/// pod's birthday: whoever changes the manifest gives it back the old one. (The
+/// original had a file of its own for that, which every start would pay for.)
 pub const MANIFEST: &str = "pod";
-/// Its modification time is the pod's birthday.
-pub const CREATED: &str = "pod-created";
 /// Directory with one directory per app.
 pub const APPS: &str = "apps";
 
@@ -43,15 +43,12 @@ impl Pod {
         PodManifest::from_slice(&bytes).map_err(|e| damaged(e.to_string()))
     }
 
-    /// When it was prepared; `None` while it is not known to be complete.
+    /// When it was prepared; `None` while it has no manifest.
     ///
     /// # Errors
     /// What stopped us from looking.
     pub fn created(&self) -> Result<Option<SystemTime>, PodError> {
-        match self.modified(CREATED)? {
-            None => self.modified(MANIFEST),
-            time => Ok(time),
-        }
+        self.modified(MANIFEST)
     }
 
     /// When stage1 had started it; `None` if it never was.

@@ -29,7 +29,7 @@ pub use error::PrepareError;
 pub use manifest::{check, compose};
 
 use crate::images::{AppRoot, Images, ROOTFS};
-use crate::pods::{APPS, CREATED, MANIFEST, OwnedPod, Place};
+use crate::pods::{APPS, MANIFEST, OwnedPod, Place};
 
 /// The annotation that the conversion from OCI leaves on an image.
 const FROM_DOCKER: &str = "appc.io/docker/repository";
@@ -130,8 +130,7 @@ fn write_manifest(dir: &Path, blueprint: &Blueprint) -> Result<(), PrepareError>
         None => serde_json::to_vec(&blueprint.manifest)
             .map_err(|e| PrepareError::io("write", &path)(std::io::Error::from(e)))?,
     };
-    write(&path, &text)?;
-    write(&dir.join(CREATED), b"")
+    write(&path, &text)
 }
 
 /// Makes a file that was not there.
