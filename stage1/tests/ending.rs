@@ -10,8 +10,9 @@ use std::time::Instant;
 use common::{Pod, alive, wait_for};
 use serde_json::json;
 
-const PATIENT: &str = "trap 'echo stopping; exit 0' TERM; while :; do sleep 0.01; done";
-const DEAF: &str = "trap '' TERM; while :; do sleep 0.01; done";
+const PATIENT: &str =
+    "trap 'echo stopping; exit 0' TERM; touch /ready; while :; do sleep 0.01; done";
+const DEAF: &str = "trap '' TERM; touch /ready; while :; do sleep 0.01; done";
 
 #[test]
 fn a_pod_is_asked_to_stop_by_its_stop_signal() {
@@ -21,12 +22,12 @@ fn a_pod_is_asked_to_stop_by_its_stop_signal() {
             &[
                 "sh",
                 "-c",
-                "trap 'echo usr1; exit 4' USR1; while :; do sleep 0.01; done",
+                "trap 'echo usr1; exit 4' USR1; touch /ready; while :; do sleep 0.01; done",
             ],
             |app| app["stopSignal"] = json!(10),
         );
         let running = pod.spawn();
-        pod.started("app");
+        pod.ready("app");
         running.signal(signal);
         let outcome = running.end();
         assert_eq!(
@@ -43,7 +44,7 @@ fn an_app_that_does_not_listen_is_killed_after_its_grace() {
         app["stopTimeout"] = json!(1)
     });
     let running = pod.spawn();
-    pod.started("app");
+    pod.ready("app");
     let asked = Instant::now();
     running.signal(libc::SIGTERM);
     let outcome = running.end();
@@ -58,7 +59,7 @@ fn asking_twice_kills() {
         app["stopTimeout"] = json!(100)
     });
     let running = pod.spawn();
-    pod.started("app");
+    pod.ready("app");
     running.signal(libc::SIGTERM);
     std::thread::sleep(std::time::Duration::from_millis(50));
     running.signal(libc::SIGINT);
@@ -67,15 +68,16 @@ fn asking_twice_kills() {
 
 #[test]
 fn apps_are_stopped_in_reverse_order() {
-    let script = "trap 'sleep 0.1; echo over; exit 0' TERM; while :; do sleep 0.01; done";
+    let script =
+        "trap 'sleep 0.1; echo over; exit 0' TERM; touch /ready; while :; do sleep 0.01; done";
     let pod = Pod::new().app("one", &["sh", "-c", script], |_| {}).app(
         "two",
         &["sh", "-c", script],
         |_| {},
     );
     let running = pod.spawn();
-    pod.started("one");
-    pod.started("two");
+    pod.ready("one");
+    pod.ready("two");
     running.signal(libc::SIGTERM);
     let outcome = running.end();
     assert_eq!(outcome.out, "[two] over\n[one] over\n", "{outcome:?}");
@@ -89,12 +91,11 @@ fn other_signals_reach_the_apps() {
         ("USR2", libc::SIGUSR2),
         ("QUIT", libc::SIGQUIT),
     ] {
-        let script = format!("trap 'echo got; exit 0' {name}; while :; do sleep 0.01; done");
+        let script =
+            format!("trap 'echo got; exit 0' {name}; touch /ready; while :; do sleep 0.01; done");
         let pod = Pod::script(&script);
         let running = pod.spawn();
-        pod.started("app");
-        // The shell sets its trap right after it was executed.
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        pod.ready("app");
         running.signal(signal);
         assert_eq!(running.end().out, "got\n", "{name}");
     }
@@ -104,6 +105,7 @@ fn other_signals_reach_the_apps() {
 fn killing_the_supervisor_kills_the_pod_at_once() {
     let pod = Pod::script(DEAF);
     let running = pod.spawn();
+    pod.ready("app");
     let app = pod.started("app");
     let init = wait_for("the record", || {
         pod.directory().join("pid").exists().then(|| pod.init())
@@ -124,6 +126,7 @@ fn killing_the_supervisor_kills_the_pod_at_once() {
 fn killing_the_init_ends_the_pod_with_a_word() {
     let pod = Pod::script(DEAF);
     let running = pod.spawn();
+    pod.ready("app");
     let app = pod.started("app");
     let init = wait_for("the record", || {
         pod.directory().join("pid").exists().then(|| pod.init())
@@ -148,13 +151,12 @@ fn the_init_cannot_be_killed_from_inside() {
 
 #[test]
 fn orphans_are_reaped_and_die_with_the_pod() {
-    let pod = Pod::script("(sleep 0.05 &) ; (sleep 100 &) ; sleep 0.3; ps | grep -c '[Z]'; ps");
-    let outcome = pod.run();
-    assert!(
-        outcome.out.starts_with("0\n") || outcome.out.contains("sleep 100"),
-        "{outcome:?}"
-    );
-    assert!(!outcome.out.contains(" Z "), "{outcome:?}");
+    let pod = Pod::script("(sleep 0.05 &) ; (sleep 100 &) ; sleep 0.3; cat /proc/[0-9]*/stat");
+    let out = pod.output();
+    // Number, name in parentheses, state, parent.
+    assert!(!out.contains(") Z "), "a zombie is left: {out}");
+    let orphans = out.lines().filter(|line| line.contains("(sleep) S 1 "));
+    assert_eq!(orphans.count(), 1, "{out}");
 }
 
 #[test]
@@ -163,8 +165,7 @@ fn stopping_runs_the_post_stop_handler() {
         app["postStop"] = json!(["/bin/echo", "after"]);
     });
     let running = pod.spawn();
-    pod.started("app");
-    std::thread::sleep(std::time::Duration::from_millis(100));
+    pod.ready("app");
     running.signal(libc::SIGTERM);
     assert_eq!(running.end().out, "stopping\nafter\n");
 }

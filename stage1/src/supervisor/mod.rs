@@ -63,15 +63,13 @@ pub fn run(uuid: &str) -> Result<i32> {
     timings.mark("plan");
     let proof = SingleThread::prove().map_err(Error::system("count", "the engine's threads"))?;
     let plan = Plan::new(read(uuid)?)?;
-    let several = plan.apps.len() > 1;
     let records = plan
         .apps
         .iter()
         .map(|app| AppRecord {
             name: app.name.clone(),
             status: AppStatus::default(),
-            // The last app's rest dies with the init, and a handler must not.
-            kill_rest: several && app.post_stop.is_none(),
+            post_stop: app.post_stop.is_some(),
         })
         .collect();
     let apps = plan
@@ -204,8 +202,8 @@ fn read(uuid: &str) -> Result<Pod> {
 struct AppRecord {
     name: String,
     status: AppStatus,
-    /// Its other processes are killed when its main process ended.
-    kill_rest: bool,
+    /// A handler runs in its cgroups when its main process ended.
+    post_stop: bool,
 }
 
 #[derive(Debug)]
@@ -414,7 +412,7 @@ impl Supervisor {
             }
             Report::Exited { app, end } => {
                 self.note_end(app, end);
-                let over = |app: &AppRecord| app.status.finished.is_some();
+                let over = |app: &AppRecord| app.status.finished.is_some() && !app.post_stop;
                 if let Some(cgroups) = self.cgroups.as_mut()
                     && self.apps.iter().all(over)
                 {
@@ -441,7 +439,8 @@ impl Supervisor {
         if let (Some(cgroups), Some(record)) = (&self.cgroups, self.apps.get(index)) {
             let cgroups = cgroups.app(index);
             oom_killed = end == End::Signal(libc::SIGKILL) && cgroups.oom_killed();
-            if record.kill_rest {
+            // The last app's rest dies with the init.
+            if self.apps.len() > 1 && !record.post_stop {
                 tell(cgroups.kill_rest());
             }
         }

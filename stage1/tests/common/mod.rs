@@ -203,6 +203,12 @@ impl Pod {
         })
     }
 
+    /// Waits until an app's script has made the file `/ready`.
+    pub fn ready(&self, app: &str) {
+        let file = self.directory().join("apps").join(app).join("upper/ready");
+        wait_for("the app to be ready", || file.exists().then_some(()));
+    }
+
     /// The pod's PID 1, as the host numbers it.
     pub fn init(&self) -> i32 {
         self.record("pid")["pid"].as_i64().unwrap() as i32
