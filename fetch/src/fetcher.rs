@@ -1,6 +1,5 @@
 //! The path of a name: store, transport, trust, store.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -19,7 +18,7 @@ use crate::lookup;
 use crate::progress::Progress;
 use crate::reference::{ArchiveKind, DockerReference, Reference};
 use crate::stream::Limits;
-use crate::transport::{Access, DockerArchive, Layout, Registry};
+use crate::transport::{Access, DockerArchive, Layout, Registry, open_regular};
 
 /// `--pull-policy`: when the remote is asked.
 ///
@@ -214,15 +213,12 @@ impl<'a> Fetcher<'a> {
             path: path.to_owned(),
             source,
         };
-        let file = File::open(path).map_err(file_error)?;
-        let metadata = file.metadata().map_err(file_error)?;
-        if !metadata.is_file() {
-            return Err(Reason::NotAci("it is no regular file".to_owned()));
-        }
+        let file = open_regular(path).map_err(file_error)?;
+        let size = file.metadata().map_err(file_error)?.len();
         let name = path.file_name().unwrap_or(path.as_os_str());
         let input = AciInput {
             body: Box::new(file),
-            size: Some(metadata.len()),
+            size: Some(size),
             name: &name.to_string_lossy(),
             trust: match &signature {
                 Some((file, bytes)) => Trust::Signature {
@@ -255,7 +251,7 @@ fn read_signature(aci: &Path, given: Option<&Path>) -> Result<(PathBuf, Vec<u8>)
     };
     let read = || {
         let mut bytes = Vec::new();
-        File::open(&path)?
+        open_regular(&path)?
             .take(MAX_SIGNATURE)
             .read_to_end(&mut bytes)?;
         Ok(bytes)

@@ -175,6 +175,18 @@ fn what_is_no_aci_is_refused() {
     );
 }
 
+/// Neither must wait for somebody to write into it.
+#[test]
+fn a_fifo_is_refused_at_once() {
+    let world = World::new();
+    let fifo = world.path("app.aci");
+    common::run("coreutils", std::process::Command::new("mkfifo").arg(&fifo));
+    for scheme in ["", "oci-archive:", "docker-archive:"] {
+        let error = world.refused(&format!("{scheme}{}", fifo.display()), "image");
+        assert!(error.contains("no regular file"), "{error}");
+    }
+}
+
 #[test]
 fn dependencies_are_taken_from_the_store() {
     let world = World::new();

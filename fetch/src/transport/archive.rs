@@ -8,6 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::open_regular;
 use crate::stream::Compression;
 
 /// Files in an archive of images: a few per layer.
@@ -130,7 +131,7 @@ impl TarIndex {
             path: path.to_owned(),
             source,
         };
-        let file = File::open(path).map_err(read)?;
+        let file = open_regular(path).map_err(read)?;
         let mut start = [0; 6];
         let n = file.read_at(&mut start, 0).map_err(read)?;
         match Compression::of(&start[..n]) {

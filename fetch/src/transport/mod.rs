@@ -10,7 +10,10 @@ mod http;
 mod layout;
 mod registry;
 
-use std::io::Read;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use manifests::oci::Descriptor;
 
@@ -22,6 +25,23 @@ pub use http::HttpError;
 pub(crate) use layout::Layout;
 pub use registry::RegistryError;
 pub(crate) use registry::{Access, Registry};
+
+/// Opens a file that a user named. A fifo would hold us for ever, so anything
+/// but a regular file is an error, and opening does not wait.
+pub(crate) fn open_regular(path: &Path) -> io::Result<File> {
+    let no_wait = rustix::fs::OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(no_wait)
+        .open(path)?;
+    match file.metadata()?.is_file() {
+        true => Ok(file),
+        false => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "it is no regular file",
+        )),
+    }
+}
 
 /// Bytes on their way, not yet checked.
 pub(crate) type Body<'a> = Box<dyn Read + Send + 'a>;
