@@ -116,6 +116,9 @@ impl Pod {
 impl Drop for Pod {
     /// What a killed supervisor leaves of cgroups is for stage0 to remove.
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            return;
+        }
         let record = std::fs::read_to_string(self.directory.join("cgroup")).unwrap_or_default();
         let mut cgroups: Vec<&str> = record.lines().collect();
         cgroups.sort_by_key(|path| std::cmp::Reverse(path.len()));
@@ -148,7 +151,7 @@ fn text(bytes: &[u8]) -> String {
 fn nothing_is_left(host: &Host, network: &str) {
     // The kernel takes its time for interfaces of a namespace that ended.
     wait(|| host.links().is_empty(), "the interfaces' end");
-    assert_eq!(host.rules(), "");
+    assert_eq!(host.rules_of_pods(), "");
     assert_eq!(host.leases(network), Vec::<String>::new());
     let named = Path::new("/run/netns");
     assert!(!named.exists() || named.read_dir().unwrap().next().is_none());
@@ -285,10 +288,22 @@ fn an_address_of_a_dead_pod_that_nobody_collected_is_taken_back() {
 #[test]
 fn a_firewall_reload_does_not_take_the_pods_away() {
     let host = Host::new();
-    let (a, b) = (
-        pod(&host, 1, &default_plan(), "sleep 1000"),
-        pod(&host, 2, &default_plan(), "sleep 1000"),
-    );
+    let with_port = |host_port| {
+        let ports = vec![port(
+            "http",
+            manifests::engine::Protocol::Tcp,
+            "",
+            host_port,
+            80,
+            1,
+        )];
+        PrivateNetwork {
+            ports,
+            ..default_plan()
+        }
+    };
+    let a = pod(&host, 1, &with_port(8080), "sleep 1000");
+    let b = pod(&host, 2, &with_port(8081), "sleep 1000");
     let (mut first, mut second) = (a.start(), b.start());
     let before = host.rules();
     assert!(

@@ -329,9 +329,8 @@ fn the_table_reads_as_it_is_meant() {
         "fib daddr type local dnat ip to meta l4proto . ip daddr . th dport map @at4",
         "meta nfproto ipv4 fib daddr type local dnat ip to meta l4proto . th dport map @any4",
         "fib daddr type local dnat ip6 to meta l4proto . ip6 daddr . th dport map @at6",
-        "ip saddr @masq4 ip saddr . ip daddr != @near4 ip daddr != 224.0.0.0/4 masquerade",
-        "ip6 saddr @masq6 ip6 saddr . ip6 daddr != @near6 ip6 daddr != ff00::/8 masquerade",
-        "ct status dnat ip saddr . ip daddr @hairpin4 masquerade",
+        "ip saddr 172.16.28.0/24 ip daddr != 172.16.28.0/24 ip daddr != 224.0.0.0/4 masquerade comment \"network default: masquerade 172.16.28.0/24\"",
+        "ct status dnat ip saddr . ip daddr @itself4 masquerade",
         "ct status dnat ip saddr 127.0.0.0/8 ip daddr != 127.0.0.0/8 masquerade",
     ] {
         assert!(rules.contains(line), "{line} is not in\n{rules}");
@@ -340,5 +339,19 @@ fn the_table_reads_as_it_is_meant() {
     sh("nft list ruleset > /run/saved && nft flush ruleset && nft -f /run/saved");
     assert_eq!(host.rules(), rules);
     a.leave();
-    assert_eq!(host.rules(), "");
+    assert_eq!(host.rules_of_pods(), "");
+    // A bridge needs other rules, in both families.
+    let mut b = host.pod(2);
+    b.join(with(plan(&[BRIDGE]), &[port("http", Tcp, "", 8080, 80, 1)]));
+    let rules = host.rules();
+    for line in [
+        "ip6 saddr fd77::/64 ip6 daddr != fd77::/64 ip6 daddr != ff00::/8 masquerade comment \"network lan: masquerade fd77::/64\"",
+        "ct status dnat ip saddr 10.77.0.0/24 ip daddr 10.77.0.0/24 masquerade comment \"network lan: hairpin 10.77.0.0/24\"",
+    ] {
+        assert!(rules.contains(line), "{line} is not in\n{rules}");
+    }
+    // What a network needs is there once, however many pods it has.
+    let mut c = host.pod(3);
+    c.join(plan(&[BRIDGE]));
+    assert_eq!(host.rules(), rules);
 }

@@ -231,7 +231,7 @@ fn a_broken_program_ends_the_start_with_its_words_and_all_is_undone() {
         );
         assert_eq!(host.links(), Vec::<String>::new());
         assert_eq!(host.leases("chain"), Vec::<String>::new());
-        assert_eq!(host.rules(), "");
+        assert_eq!(host.rules_of_pods(), "");
         assert!(!pod.directory.join("net").exists());
         assert!(std::fs::read_dir("/run/netns").unwrap().next().is_none());
     }
@@ -279,7 +279,7 @@ fn what_a_program_fails_to_undo_stays_on_record_and_the_rest_is_undone() {
     );
     assert_eq!(host.links(), Vec::<String>::new());
     assert_eq!(host.leases("chain"), Vec::<String>::new());
-    assert_eq!(host.rules(), "");
+    assert_eq!(host.rules_of_pods(), "");
     assert!(pod.directory.join("net/eth0.conflist").exists());
     std::fs::write("/run/allowed", "").unwrap();
     pod.leave();

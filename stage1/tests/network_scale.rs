@@ -68,6 +68,6 @@ fn alone_the_two_hundredth_pod_joins_as_fast_as_the_first() {
             "{name}: the last pods took {ratio:.2} times as long"
         );
     }
-    assert_eq!(host.rules(), "");
+    assert_eq!(host.rules_of_pods(), "");
     assert_eq!(sh("ip -o link show type veth | wc -l").trim(), "0");
 }

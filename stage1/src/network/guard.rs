@@ -11,22 +11,22 @@ use rustix::net::RecvFlags;
 
 use super::error::Result;
 use super::netlink::socket::Socket;
-use super::nft::{self, Element, Nft};
+use super::nft::{self, Nft, Part};
 use super::session::missing_nftables;
 
 /// A pod's part of the firewall, and an ear for changes by others.
 #[derive(Debug)]
 pub struct Guard {
     socket: Socket,
-    elements: Vec<Element>,
+    part: Part,
 }
 
 impl Guard {
-    pub(crate) fn new(elements: Vec<Element>) -> Result<Self> {
-        // Our own changes take no table away that has something in it.
+    pub(crate) fn new(part: Part) -> Result<Self> {
+        // Our own changes take nothing away that is somebody else's.
         let name = std::fs::read_to_string("/proc/self/comm").unwrap_or_default();
         let socket = nft::watch(name.trim_end()).map_err(missing_nftables)?;
-        Ok(Self { socket, elements })
+        Ok(Self { socket, part })
     }
 
     /// To be called when [`Guard`] is readable: puts back what is missing.
@@ -45,21 +45,7 @@ impl Guard {
         }
         self.socket.shrink();
         let mut nft = Nft::open().map_err(missing_nftables)?;
-        if nft.has_table().map_err(missing_nftables)? {
-            // Made anew by another pod's supervisor, it may lack our part.
-            let Some(first) = self.elements.last() else {
-                return Ok(false);
-            };
-            if nft
-                .get(first.set, &first.key)
-                .map_err(missing_nftables)?
-                .is_some()
-            {
-                return Ok(false);
-            }
-        }
-        nft.add(&self.elements).map_err(missing_nftables)?;
-        Ok(true)
+        nft.add(&self.part).map_err(missing_nftables)
     }
 }
 

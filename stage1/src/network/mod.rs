@@ -118,13 +118,13 @@ fn try_join(pod: Pod<'_>, plan: &PrivateNetwork, netns: BorrowedFd<'_>) -> Resul
         }
         _ => Vec::new(),
     };
-    let elements = std::mem::take(&mut session.elements);
-    let guard = if elements.is_empty() {
+    let part = std::mem::take(&mut session.firewall);
+    let guard = if part.is_empty() {
         None
     } else {
         // The ear first, so that no change falls between.
-        let guard = Guard::new(elements.clone())?;
-        Session::nft()?.add(&elements).map_err(missing_nftables)?;
+        let guard = Guard::new(part.clone())?;
+        Session::nft()?.add(&part).map_err(missing_nftables)?;
         Some(guard)
     };
     let infos: Vec<_> = results
@@ -210,16 +210,6 @@ fn dns_of<'a>(
     (first, warnings)
 }
 
-/// Whether a pod with this plan may have something in the firewall.
-fn uses_firewall(plan: &PrivateNetwork) -> bool {
-    let flannel = |config: &NetworkConfig| config.plugins.iter().any(|p| p.kind == "flannel");
-    !plan.ports.is_empty()
-        || plan
-            .attachments
-            .iter()
-            .any(|a| a.config.ip_masq() || flannel(&a.config))
-}
-
 /// What has become of a pod's network namespace when the pod leaves.
 #[derive(Debug, Clone, Copy)]
 pub enum Namespace<'a> {
@@ -266,7 +256,8 @@ pub fn leave(
         }
     }
     let rest = || {
-        if uses_firewall(plan) {
+        // Only ports are a pod's own there.
+        if !plan.ports.is_empty() {
             match Session::nft() {
                 Ok(mut nft) => nft.remove(pod.uuid).map_err(missing_nftables)?,
                 // Where there is no firewall there is nothing of ours in it.

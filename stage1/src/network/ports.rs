@@ -9,7 +9,6 @@ use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 
-use ipnet::IpNet;
 use manifests::cni::CniResult;
 use manifests::engine::{ForwardedPort, Protocol};
 use rustix::io::Errno;
@@ -17,7 +16,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
 use super::error::{Error, Result};
 use super::netlink::link;
-use super::nft::{Element, Family, Key, NETWORK_COMMENT, Nft, Set};
+use super::nft::{Element, Family, Key, NetworkRule, Nft, Set, Treatment};
 use super::session::{Attach, Session};
 use super::sysctl;
 
@@ -59,7 +58,7 @@ pub(crate) fn forward(
             ip if ip.is_unspecified() => (Set::Any(family), None),
             ip => (Set::At(family), Some(ip)),
         };
-        session.elements.push(Element {
+        session.firewall.elements.push(Element {
             set,
             key: Key::service(number(forward.protocol), ip, forward.host.port()),
             target: Some((forward.pod.ip(), forward.pod.port())),
@@ -192,21 +191,21 @@ fn reach_back(session: &mut Session<'_>, carrier: Carrier<'_>) -> Result<()> {
     }
     for ip in &carrier.result.ips {
         let address = ip.address.addr();
-        let (net, comment) = if bridged {
+        if bridged {
             // Pods on one bridge answer each other directly.
-            (
-                ip.address.trunc(),
-                format!("{NETWORK_COMMENT}{}", carrier.attach.config.name),
-            )
+            session.firewall.rules.push(NetworkRule {
+                network: carrier.attach.config.name.clone(),
+                subnet: ip.address.trunc(),
+                treatment: Treatment::Hairpin,
+            });
         } else {
-            (IpNet::from(address), format!("{} itself", session.pod.uuid))
-        };
-        session.elements.push(Element {
-            set: Set::Hairpin(Family::of(address)),
-            key: Key::within(net),
-            target: None,
-            comment,
-        });
+            session.firewall.elements.push(Element {
+                set: Set::Itself(Family::of(address)),
+                key: Key::itself(address),
+                target: None,
+                comment: format!("{} itself", session.pod.uuid),
+            });
+        }
     }
     Ok(())
 }

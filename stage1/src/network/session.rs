@@ -17,7 +17,7 @@ use super::netlink::link;
 use super::netlink::message::Message;
 use super::netlink::route::{self, Subnet};
 use super::netlink::socket::{Refusal, Socket};
-use super::nft::{Element, Nft};
+use super::nft::{Nft, Part};
 use super::reclaim;
 
 /// The pod whose network it is.
@@ -55,7 +55,7 @@ pub(crate) struct Session<'a> {
     /// The pod's namespace and its interfaces; none if it is gone.
     pub(crate) inside: Option<(BorrowedFd<'a>, Socket)>,
     /// For the firewall, all at once at the end.
-    pub(crate) elements: Vec<Element>,
+    pub(crate) firewall: Part,
     /// The pod's interfaces are about to end with its namespace.
     pub(crate) ending: bool,
     /// The namespace has a path.
@@ -77,7 +77,7 @@ impl<'a> Session<'a> {
             pod,
             host,
             inside,
-            elements: Vec::new(),
+            firewall: Part::default(),
             ending: false,
             published: false,
         })

@@ -66,6 +66,15 @@ impl Host {
         sh("nft list ruleset")
     }
 
+    /// Lines of the firewall that name a pod.
+    pub fn rules_of_pods(&self) -> String {
+        let rules = self.rules();
+        rules
+            .lines()
+            .filter(|line| line.contains("-4000-8000-"))
+            .collect()
+    }
+
     /// The leases of a network.
     pub fn leases(&self, network: &str) -> Vec<String> {
         let Ok(entries) = std::fs::read_dir(Path::new("/var/lib/cni/networks").join(network))

@@ -2,8 +2,6 @@
 
 use std::net::IpAddr;
 
-use ipnet::IpNet;
-
 use super::super::netlink::message::{self, CREATE, EXCL, Message};
 use super::super::netlink::route::octets;
 use super::{DELSETELEM, GETSETELEM, NEWSET, NEWSETELEM, TABLE, request};
@@ -15,15 +13,10 @@ const SET_KEY_TYPE: u16 = 4;
 const SET_KEY_LEN: u16 = 5;
 const SET_DATA_TYPE: u16 = 6;
 const SET_DATA_LEN: u16 = 7;
-const SET_DESC: u16 = 9;
 const SET_ID: u16 = 10;
-const DESC_CONCAT: u16 = 2;
-const FIELD_LEN: u16 = 1;
 const LIST_ELEM: u16 = 1;
 
-const FLAG_INTERVAL: u32 = 0x4;
 const FLAG_MAP: u32 = 0x8;
-const FLAG_CONCAT: u32 = 0x80;
 
 const LIST_TABLE: u16 = 1;
 const LIST_SET: u16 = 2;
@@ -31,7 +24,6 @@ const LIST_ELEMENTS: u16 = 3;
 const ELEM_KEY: u16 = 1;
 const ELEM_DATA: u16 = 2;
 const ELEM_USERDATA: u16 = 6;
-const ELEM_KEY_END: u16 = 10;
 const DATA_VALUE: u16 = 1;
 
 /// nft's numbers for types; a concatenation shifts each by six bits.
@@ -75,13 +67,9 @@ impl Family {
 /// The sets and maps of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Set {
-    /// Addresses whose traffic to elsewhere is masqueraded.
-    Masq(Family),
-    /// From network, to network: traffic that stays near.
-    Near(Family),
-    /// From network, to network: forwarded traffic whose answers would not
+    /// From a pod, to the same pod: forwarded traffic whose answers would not
     /// come back through the host.
-    Hairpin(Family),
+    Itself(Family),
     /// Protocol and port, on all addresses of the host ─▶ address and port.
     Any(Family),
     /// Protocol, address and port of the host ─▶ address and port.
@@ -89,13 +77,9 @@ pub(crate) enum Set {
 }
 
 impl Set {
-    pub(crate) const ALL: [Self; 10] = [
-        Self::Masq(Family::V4),
-        Self::Masq(Family::V6),
-        Self::Near(Family::V4),
-        Self::Near(Family::V6),
-        Self::Hairpin(Family::V4),
-        Self::Hairpin(Family::V6),
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Itself(Family::V4),
+        Self::Itself(Family::V6),
         Self::Any(Family::V4),
         Self::Any(Family::V6),
         Self::At(Family::V4),
@@ -105,12 +89,8 @@ impl Set {
     /// Its name in the table.
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Masq(Family::V4) => "masq4",
-            Self::Masq(Family::V6) => "masq6",
-            Self::Near(Family::V4) => "near4",
-            Self::Near(Family::V6) => "near6",
-            Self::Hairpin(Family::V4) => "hairpin4",
-            Self::Hairpin(Family::V6) => "hairpin6",
+            Self::Itself(Family::V4) => "itself4",
+            Self::Itself(Family::V6) => "itself6",
             Self::Any(Family::V4) => "any4",
             Self::Any(Family::V6) => "any6",
             Self::At(Family::V4) => "at4",
@@ -122,9 +102,8 @@ impl Set {
     pub(super) fn create(self, id: u32) -> Message {
         let concat = |types: &[u32]| types.iter().fold(0, |sum, t| sum << 6 | t);
         let (flags, key_type, key_length, data) = match self {
-            Self::Masq(f) => (0, f.data_type(), f.length(), None),
-            Self::Near(f) | Self::Hairpin(f) => (
-                FLAG_INTERVAL | FLAG_CONCAT,
+            Self::Itself(f) => (
+                0,
                 concat(&[f.data_type(), f.data_type()]),
                 2 * f.length(),
                 None,
@@ -150,42 +129,19 @@ impl Set {
                 .be32(SET_DATA_TYPE, concat(&[family.data_type(), TYPE_SERVICE]))
                 .be32(SET_DATA_LEN, family.length() + 4);
         }
-        if let Self::Near(f) | Self::Hairpin(f) = self {
-            message.nest(SET_DESC, |desc| {
-                desc.nest(DESC_CONCAT, |fields| {
-                    for _ in 0..2 {
-                        fields.nest(LIST_ELEM, |field| {
-                            field.be32(FIELD_LEN, f.length());
-                        });
-                    }
-                });
-            });
-        }
         message
     }
 }
 
-/// The key of an element: values, each filled up to four bytes; for intervals,
-/// the first and the last one.
+/// The key of an element: values, each filled up to four bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Key {
-    first: Vec<u8>,
-    last: Option<Vec<u8>>,
-}
+pub(crate) struct Key(Vec<u8>);
 
 fn pad(bytes: &mut Vec<u8>) {
     bytes.resize(bytes.len().next_multiple_of(4), 0);
 }
 
 impl Key {
-    /// An address.
-    pub(crate) fn address(ip: IpAddr) -> Self {
-        Self {
-            first: octets(ip),
-            last: None,
-        }
-    }
-
     /// A protocol's number, an address unless it is for all, and a port.
     pub(crate) fn service(protocol: u8, ip: Option<IpAddr>, port: u16) -> Self {
         let mut first = vec![protocol];
@@ -195,28 +151,22 @@ impl Key {
         }
         first.extend(port.to_be_bytes());
         pad(&mut first);
-        Self { first, last: None }
+        Self(first)
     }
 
     /// Whether this is the key of a protocol and port, whatever the address.
     pub(crate) fn is_service(&self, protocol: u8, port: u16) -> bool {
-        let bytes = &self.first;
+        let bytes = &self.0;
         let port_at = bytes.len().saturating_sub(4);
         bytes.first() == Some(&protocol)
             && bytes.get(port_at..port_at + 2) == Some(&port.to_be_bytes())
     }
 
-    /// From any address of a network to any of the same.
-    pub(crate) fn within(net: IpNet) -> Self {
-        Self {
-            first: octets(net.network()).repeat(2),
-            last: Some(octets(net.broadcast()).repeat(2)),
-        }
+    /// From an address to the same.
+    pub(crate) fn itself(ip: IpAddr) -> Self {
+        Self(octets(ip).repeat(2))
     }
 }
-
-/// How the comment begins of what belongs to no pod. It goes with the table.
-pub(crate) const NETWORK_COMMENT: &str = "network ";
 
 /// Something in a set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -226,12 +176,12 @@ pub(crate) struct Element {
     /// Where a map leads to.
     pub(crate) target: Option<(IpAddr, u16)>,
     /// Whose it is, and what, at most 120 bytes: the pod's UUID and a space
-    /// first, or [`NETWORK_COMMENT`] for what is the same for all pods.
+    /// first.
     pub(crate) comment: String,
 }
 
 /// As nft writes a comment: type 0, length, text with its zero.
-fn userdata(comment: &str) -> Vec<u8> {
+pub(super) fn userdata(comment: &str) -> Vec<u8> {
     let mut end = comment.len().min(120);
     while !comment.is_char_boundary(end) {
         end -= 1;
@@ -241,6 +191,11 @@ fn userdata(comment: &str) -> Vec<u8> {
     bytes.extend(text.as_bytes());
     bytes.push(0);
     bytes
+}
+
+/// The comment in what [`userdata`] wrote.
+pub(super) fn comment_in(userdata: &[u8]) -> Option<String> {
+    userdata.get(2..).map(message::as_text)
 }
 
 /// The request that removes the element with `of`.
@@ -273,13 +228,8 @@ pub(super) fn add(element: &Element) -> Message {
 
 fn key(item: &mut Message, key: &Key) {
     item.nest(ELEM_KEY, |data| {
-        data.attr(DATA_VALUE, &key.first);
+        data.attr(DATA_VALUE, &key.0);
     });
-    if let Some(last) = &key.last {
-        item.nest(ELEM_KEY_END, |data| {
-            data.attr(DATA_VALUE, last);
-        });
-    }
 }
 
 /// The request for the element with `key`.
@@ -315,18 +265,9 @@ pub(super) fn read(body: &[u8]) -> Vec<(Key, String)> {
     };
     message::attributes(list)
         .filter_map(|(_, item)| {
-            let value = |kind| {
-                Some(message::attribute(message::attribute(item, kind)?, DATA_VALUE)?.to_vec())
-            };
-            let key = Key {
-                first: value(ELEM_KEY)?,
-                last: value(ELEM_KEY_END),
-            };
-            let comment = message::attribute(item, ELEM_USERDATA)
-                .and_then(|data| data.get(2..))
-                .map(message::as_text)
-                .unwrap_or_default();
-            Some((key, comment))
+            let key = message::attribute(message::attribute(item, ELEM_KEY)?, DATA_VALUE)?;
+            let comment = message::attribute(item, ELEM_USERDATA).and_then(comment_in);
+            Some((Key(key.to_vec()), comment.unwrap_or_default()))
         })
         .collect()
 }
@@ -338,10 +279,9 @@ mod tests {
     #[test]
     fn keys_are_filled_up() {
         let key = Key::service(6, Some([10, 0, 0, 1].into()), 80);
-        assert_eq!(key.first, [6, 0, 0, 0, 10, 0, 0, 1, 0, 80, 0, 0]);
-        let key = Key::within("10.1.2.0/24".parse().unwrap());
-        assert_eq!(key.first, [10, 1, 2, 0, 10, 1, 2, 0]);
-        assert_eq!(key.last.unwrap(), [10, 1, 2, 255, 10, 1, 2, 255]);
+        assert_eq!(key.0, [6, 0, 0, 0, 10, 0, 0, 1, 0, 80, 0, 0]);
+        let key = Key::itself([10, 1, 2, 3].into());
+        assert_eq!(key.0, [10, 1, 2, 3, 10, 1, 2, 3]);
     }
 
     #[test]

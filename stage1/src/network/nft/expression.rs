@@ -154,25 +154,13 @@ impl Expressions<'_> {
             .compare(1, is, bits)
     }
 
-    fn lookup(&mut self, set: Set, is: Is) -> &mut Self {
-        self.add("lookup", |e| {
-            e.text(1, set.name()).be32(2, 1);
-            if is == Is::Not {
-                e.be32(5, 1);
-            }
-        })
-    }
-
-    /// Packets whose source is in the set.
-    pub(super) fn source_of(&mut self, set: Set, family: Family) -> &mut Self {
-        self.source(1, family).lookup(set, Is::Equal)
-    }
-
-    /// Packets whose source and destination are, or are not, in the set.
-    pub(super) fn pair_of(&mut self, set: Set, family: Family, is: Is) -> &mut Self {
+    /// Packets whose source and destination are in the set.
+    pub(super) fn pair_of(&mut self, set: Set, family: Family) -> &mut Self {
         self.source(1, family)
             .destination(8 + family.length() / 4, family)
-            .lookup(set, is)
+            .add("lookup", |e| {
+                e.text(1, set.name()).be32(2, 1);
+            })
     }
 
     /// Sends the packet to where the map leads, if it has the packet's

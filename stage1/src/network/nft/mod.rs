@@ -1,18 +1,23 @@
 //! Our table in nftables: `inet rkt`.
 //!
-//! The rules never change. What belongs to a pod is an element of a set or
-//! map, with the pod's UUID as its comment, so that
+//! Pods have no rules. What belongs to a pod is an element of a set or map,
+//! with the pod's UUID as its comment, so that
 //!
 //! - a packet's way does not grow longer with the number of pods,
 //! - adding and removing is one element each, found by its key, and
 //! - what is removed is provably ours: the comment is compared, and the
 //!   transaction is bound to the generation in which it was.
 //!
+//! What all pods of a network share is a rule, added by the first and left in
+//! place: a pod without ports changes nothing here, neither when it joins nor
+//! when it leaves. That matters because every removal from nftables makes the
+//! next process that closes a socket to it wait for an RCU grace period.
+//!
 //! ```text
-//!  prerouting, output   to one of our addresses?  any/at: protocol (address) port ─▶ pod, port
 //!  before all           from outside, to 127/8                       ─▶ drop
-//!  postrouting          from masq, not within near, not multicast    ─▶ masquerade
-//!                       forwarded, and within hairpin or from 127/8  ─▶ masquerade
+//!  prerouting, output   to one of our addresses?  any/at: protocol (address) port ─▶ pod, port
+//!  postrouting          forwarded, and to itself or from 127/8       ─▶ masquerade
+//!                       one rule for each network that masquerades
 //! ```
 //!
 //! Nobody else writes to this table, and it does not depend on other tables:
@@ -27,7 +32,8 @@ mod table;
 use rustix::io::Errno;
 use rustix::net::netlink;
 
-pub(crate) use elements::{Element, Family, Key, NETWORK_COMMENT, Set};
+pub(crate) use elements::{Element, Family, Key, Set};
+pub(crate) use table::{NetworkRule, Treatment};
 
 use super::netlink::message::{self, DUMP, Message};
 use super::netlink::socket::{Refusal, Socket, refusal_of};
@@ -42,10 +48,9 @@ const BATCH_GENERATION: u16 = 1;
 const NFPROTO_INET: u8 = 1;
 
 const NEWTABLE: u16 = 0;
-const GETTABLE: u16 = 1;
-const DELTABLE: u16 = 2;
 const NEWCHAIN: u16 = 3;
 const NEWRULE: u16 = 6;
+const GETRULE: u16 = 7;
 const NEWSET: u16 = 9;
 const NEWSETELEM: u16 = 12;
 const GETSETELEM: u16 = 13;
@@ -74,6 +79,21 @@ fn fixed(family: u8, resource: u16) -> [u8; 4] {
 
 fn request(message: u16, flags: u16) -> Message {
     Message::new(kind(message), flags, &fixed(NFPROTO_INET, 0))
+}
+
+/// What one pod needs in the table.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Part {
+    /// Shared with the other pods of its networks.
+    pub(crate) rules: Vec<NetworkRule>,
+    /// Its own.
+    pub(crate) elements: Vec<Element>,
+}
+
+impl Part {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.rules.is_empty() && self.elements.is_empty()
+    }
 }
 
 /// A connection to nftables in one network namespace.
@@ -161,34 +181,33 @@ impl Nft {
         generation.ok_or(Refusal::from(Errno::PROTO))
     }
 
-    /// Whether our table is there.
-    pub(crate) fn has_table(&mut self) -> Result<bool, Refusal> {
-        let mut ask = request(GETTABLE, 0);
-        ask.text(TABLE_NAME, TABLE);
-        match self.socket.query(&ask, |_| {}) {
-            Ok(()) => Ok(true),
-            Err(refusal) if refusal.is(Errno::NOENT) => Ok(false),
-            Err(refusal) => Err(refusal),
-        }
-    }
-
-    /// Adds `elements`, and the table before if it is missing. An element
-    /// that is there with another owner is replaced: whoever has the address
-    /// or the port is the caller, so that owner is dead.
+    /// Adds `part`, and the table before if it is missing. An element that is
+    /// there with another owner is replaced: whoever has the address or the
+    /// port is the caller, so that owner is dead. Says whether anything was
+    /// missing.
     ///
     /// # Errors
     /// `EPROTONOSUPPORT` or `EOPNOTSUPP` where nftables or a part of it is
     /// missing; `EAGAIN` when others change the rules without end.
-    pub(crate) fn add(&mut self, elements: &[Element]) -> Result<(), Refusal> {
+    pub(crate) fn add(&mut self, part: &Part) -> Result<bool, Refusal> {
         let mut with_table = false;
         for _ in 0..ATTEMPTS {
             let generation = self.generation()?;
-            let mut changes = if with_table {
-                table::ruleset()
+            let mut changes = Vec::new();
+            let mut known = Vec::new();
+            if with_table {
+                changes = table::ruleset();
             } else {
-                Vec::new()
-            };
-            for element in elements {
+                known = self.network_rules()?;
+            }
+            for rule in &part.rules {
+                let comment = rule.comment();
+                if !known.contains(&comment) {
+                    changes.push(rule.add());
+                    known.push(comment);
+                }
+            }
+            for element in &part.elements {
                 let there = if with_table {
                     None
                 } else {
@@ -196,52 +215,37 @@ impl Nft {
                 };
                 match there {
                     Some(owner) if owner == element.comment => continue,
-                    // What belongs to a network is the same for whoever added it.
-                    Some(_) if element.comment.starts_with(NETWORK_COMMENT) => continue,
                     Some(_) => changes.push(elements::delete(element.set, &element.key)),
                     None => {}
                 }
                 changes.push(elements::add(element));
             }
+            let missing = !changes.is_empty();
             match self.transaction(changes, Some(generation)) {
                 // The table is missing.
                 Err(refusal) if refusal.is(Errno::NOENT) && !with_table => with_table = true,
                 // Somebody else has made it meanwhile.
                 Err(refusal) if refusal.is(Errno::EXIST) && with_table => with_table = false,
                 Err(refusal) if is_race(&refusal) => {}
-                other => return other,
+                other => return other.map(|()| missing),
             }
         }
         Err(Errno::AGAIN.into())
     }
 
-    /// Removes everything whose comment begins with `owner` and a space, and
-    /// the table when nothing of any pod is left in it.
+    /// Removes everything whose comment begins with `owner` and a space.
     ///
     /// # Errors
     /// As for [`Nft::add`]; that nothing is there is none.
     pub(crate) fn remove(&mut self, owner: &str) -> Result<(), Refusal> {
         let owner = format!("{owner} ");
         for _ in 0..ATTEMPTS {
-            if !self.has_table()? {
-                return Ok(());
-            }
             let generation = self.generation()?;
             let mut changes = Vec::new();
-            let mut others = false;
             for set in Set::ALL {
-                for (key, comment) in self.list(set)? {
-                    if comment.starts_with(&owner) {
-                        changes.push(elements::delete(set, &key));
-                    } else {
-                        others |= !comment.starts_with(NETWORK_COMMENT);
-                    }
-                }
-            }
-            if !others {
-                let mut delete = request(DELTABLE, 0);
-                delete.text(TABLE_NAME, TABLE);
-                changes = vec![delete];
+                let elements = self.list(set)?.into_iter();
+                let ours = elements.filter(|(_, comment)| comment.starts_with(&owner));
+                changes.extend(ours.map(|(key, _)| elements::delete(set, &key)));
             }
             match self.transaction(changes, Some(generation)) {
                 Err(refusal) if is_race(&refusal) || refusal.is(Errno::NOENT) => {}
@@ -249,6 +253,13 @@ impl Nft {
             }
         }
         Err(Errno::AGAIN.into())
+    }
+
+    /// The comments of the rules of networks; none when there is no table.
+    fn network_rules(&mut self) -> Result<Vec<String>, Refusal> {
+        self.dump(&table::list_network_rules(DUMP), |body| {
+            table::comment_of(body).into_iter().collect()
+        })
     }
 
     /// The comment of the element with `key`; `None` when there is none.
@@ -267,11 +278,22 @@ impl Nft {
     /// Keys and comments of all elements of `set`; none when there is no
     /// table.
     pub(crate) fn list(&mut self, set: Set) -> Result<Vec<(Key, String)>, Refusal> {
+        self.dump(&elements::list(set, DUMP), elements::read)
+    }
+
+    /// What `read` finds in the messages of an answer; nothing when what is
+    /// asked for is not there.
+    fn dump<T>(
+        &mut self,
+        ask: &Message,
+        read: impl Fn(&[u8]) -> Vec<T>,
+    ) -> Result<Vec<T>, Refusal> {
         for _ in 0..ATTEMPTS {
             let mut found = Vec::new();
-            match self.socket.query(&elements::list(set, DUMP), |reply| {
-                found.extend(elements::read(reply.body));
-            }) {
+            match self
+                .socket
+                .query(ask, |reply| found.extend(read(reply.body)))
+            {
                 Err(refusal) if refusal.is(Errno::NOENT) => return Ok(Vec::new()),
                 Err(refusal) if refusal.is(Errno::INTR) => {}
                 other => return other.map(|()| found),

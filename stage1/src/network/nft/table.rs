@@ -1,9 +1,13 @@
-//! The table, its chains and its rules, which are the same on every host.
+//! The table, its chains and its rules: those that are the same on every host,
+//! and those of networks.
 
-use super::super::netlink::message::{APPEND, CREATE, EXCL, Message};
-use super::elements::{Family, Set};
+use ipnet::IpNet;
+
+use super::super::netlink::message::{self, APPEND, CREATE, EXCL, Message};
+use super::super::netlink::route::octets;
+use super::elements::{Family, Set, comment_in, userdata};
 use super::expression::{Expressions, Is};
-use super::{NEWCHAIN, NEWRULE, NEWTABLE, TABLE, TABLE_NAME, request};
+use super::{GETRULE, NEWCHAIN, NEWRULE, NEWTABLE, TABLE, TABLE_NAME, request};
 
 const CHAIN_TABLE: u16 = 1;
 const CHAIN_NAME: u16 = 3;
@@ -14,10 +18,12 @@ const HOOK_PRIORITY: u16 = 2;
 const RULE_TABLE: u16 = 1;
 const RULE_CHAIN: u16 = 2;
 const RULE_EXPRESSIONS: u16 = 4;
+const RULE_USERDATA: u16 = 7;
 
 const PREROUTING: u32 = 0;
 const OUTPUT: u32 = 3;
 const POSTROUTING: u32 = 4;
+const POSTROUTING_CHAIN: &str = "postrouting";
 const RAW: i32 = -300;
 const DSTNAT: i32 = -100;
 const SRCNAT: i32 = 100;
@@ -75,31 +81,17 @@ pub(super) fn ruleset() -> Vec<Message> {
             }
         }
     }
-    changes.push(chain("postrouting", "nat", POSTROUTING, SRCNAT));
+    changes.push(chain(POSTROUTING_CHAIN, "nat", POSTROUTING, SRCNAT));
     for family in Family::BOTH {
-        let (mask, multicast): (&[u8], &[u8]) = match family {
-            Family::V4 => (&[0xf0, 0, 0, 0], &[0xe0, 0, 0, 0]),
-            Family::V6 => (
-                &[0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-                &[0xff, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
-            ),
-        };
-        changes.push(rule("postrouting", |e| {
-            e.family(family)
-                .source_of(Set::Masq(family), family)
-                .pair_of(Set::Near(family), family, Is::Not)
-                .destination_in(family, Is::Not, mask, multicast)
-                .masquerade();
-        }));
-        changes.push(rule("postrouting", |e| {
+        changes.push(rule(POSTROUTING_CHAIN, |e| {
             e.family(family)
                 .forwarded()
-                .pair_of(Set::Hairpin(family), family, Is::Equal)
+                .pair_of(Set::Itself(family), family)
                 .masquerade();
         }));
     }
     // From the host's own loopback: the pod could not answer to that address.
-    changes.push(rule("postrouting", |e| {
+    changes.push(rule(POSTROUTING_CHAIN, |e| {
         let (mask, loopback) = ([0xff, 0, 0, 0], [127, 0, 0, 0]);
         e.family(Family::V4)
             .forwarded()
@@ -108,4 +100,86 @@ pub(super) fn ruleset() -> Vec<Message> {
             .masquerade();
     }));
     changes
+}
+
+/// What is the same for all pods of a network: a rule, which stays when the
+/// last of them has left, as a bridge does.
+///
+/// It is known by its comment, which says all that is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NetworkRule {
+    /// The network's name.
+    pub(crate) network: String,
+    /// The pods' addresses.
+    pub(crate) subnet: IpNet,
+    /// What happens to their packets.
+    pub(crate) treatment: Treatment,
+}
+
+/// What happens to the packets of a network's pods.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Treatment {
+    /// What leaves the subnet gets the host's address, but for multicast.
+    Masquerade,
+    /// What was forwarded within the subnet gets the host's address, because
+    /// the answer would not come back through the host otherwise.
+    Hairpin,
+}
+
+impl NetworkRule {
+    /// The comment by which it is found again.
+    pub(super) fn comment(&self) -> String {
+        let treatment = match self.treatment {
+            Treatment::Masquerade => "masquerade",
+            Treatment::Hairpin => "hairpin",
+        };
+        // A name may be longer than a comment.
+        let network: String = self.network.chars().take(50).collect();
+        format!("network {network}: {treatment} {}", self.subnet)
+    }
+
+    /// The change that adds it.
+    pub(super) fn add(&self) -> Message {
+        let net = self.subnet.trunc();
+        let family = Family::of(net.addr());
+        let (mask, bits) = (octets(net.netmask()), octets(net.network()));
+        let (multicast_mask, multicast) = match family {
+            Family::V4 => (vec![0xf0, 0, 0, 0], vec![0xe0, 0, 0, 0]),
+            Family::V6 => {
+                let mut first_byte = vec![0; 16];
+                first_byte[0] = 0xff;
+                (first_byte.clone(), first_byte)
+            }
+        };
+        let mut message = rule(POSTROUTING_CHAIN, |e| {
+            e.family(family);
+            match self.treatment {
+                Treatment::Masquerade => e
+                    .source_in(family, Is::Equal, &mask, &bits)
+                    .destination_in(family, Is::Not, &mask, &bits)
+                    .destination_in(family, Is::Not, &multicast_mask, &multicast),
+                Treatment::Hairpin => e
+                    .forwarded()
+                    .source_in(family, Is::Equal, &mask, &bits)
+                    .destination_in(family, Is::Equal, &mask, &bits),
+            }
+            .masquerade();
+        });
+        message.attr(RULE_USERDATA, &userdata(&self.comment()));
+        message
+    }
+}
+
+/// The request for all rules of networks.
+pub(super) fn list_network_rules(flags: u16) -> Message {
+    let mut message = request(GETRULE, flags);
+    message
+        .text(RULE_TABLE, TABLE)
+        .text(RULE_CHAIN, POSTROUTING_CHAIN);
+    message
+}
+
+/// The comment of the rule in one message of an answer.
+pub(super) fn comment_of(body: &[u8]) -> Option<String> {
+    comment_in(message::attribute(body.get(4..)?, RULE_USERDATA)?)
 }

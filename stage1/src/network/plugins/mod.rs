@@ -17,7 +17,7 @@ use manifests::cni::{CniResult, Interface, Plugin};
 
 use super::error::{Error, Result};
 use super::netlink::link::{self, Link, Mac};
-use super::nft::{Element, Family, Key, NETWORK_COMMENT, Set};
+use super::nft::{NetworkRule, Treatment};
 use super::session::{Attach, Session, builtin};
 
 /// Runs plugin `plugin` of a chain, built in or not.
@@ -163,22 +163,12 @@ fn mac(plugin: &'static str, attach: Attach<'_>, result: &CniResult) -> Result<O
     }
 }
 
-/// Has what the pod sends out of its networks masqueraded.
+/// Has what the pod sends out of its network masqueraded.
 fn masquerade(session: &mut Session<'_>, attach: Attach<'_>, result: &CniResult) {
-    for ip in &result.ips {
-        let (address, net) = (ip.address.addr(), ip.address.trunc());
-        let family = Family::of(address);
-        session.elements.push(Element {
-            set: Set::Near(family),
-            key: Key::within(net),
-            target: None,
-            comment: format!("{NETWORK_COMMENT}{}", attach.config.name),
-        });
-        session.elements.push(Element {
-            set: Set::Masq(family),
-            key: Key::address(address),
-            target: None,
-            comment: format!("{} {}", session.pod.uuid, attach.config.name),
-        });
-    }
+    let rules = result.ips.iter().map(|ip| NetworkRule {
+        network: attach.config.name.clone(),
+        subnet: ip.address.trunc(),
+        treatment: Treatment::Masquerade,
+    });
+    session.firewall.rules.extend(rules);
 }
