@@ -56,7 +56,7 @@ impl WithImages for Prepare {
             self.pod.no_overlay,
             context,
         )?;
-        prepare::finish(pod)?;
+        prepare::finish(pod, &blueprint)?;
         say(&uuid.to_string());
         Ok(ExitCode::SUCCESS)
     }

@@ -24,6 +24,8 @@ use std::path::Path;
 
 use image_store::{ImageRecord, MountedImage, Store};
 use manifests::appc::{PodManifest, VolumeSource};
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 
 pub use error::PrepareError;
 pub use manifest::{check, compose};
@@ -218,11 +220,35 @@ fn make_volumes(
 ///
 /// # Errors
 /// If it cannot be synced or moved; dropping `pod` then removes it.
-pub fn finish(mut pod: OwnedPod) -> Result<(), PrepareError> {
+pub fn finish(mut pod: OwnedPod, blueprint: &Blueprint) -> Result<(), PrepareError> {
     // Sync before the rename: the other way round, a power cut shows a prepared
     // pod with files missing.
-    rustix::fs::syncfs(pod.dir()).map_err(PrepareError::io("sync", pod.path()))?;
+    sync(&pod, blueprint).map_err(PrepareError::io("sync", pod.path()))?;
     pod.move_to(Place::Prepared)?;
     pod.keep();
     Ok(())
+}
+
+/// A pod that holds copies of files is synced with its whole file system; of
+/// any other only the few files and directories that were made, so that it need
+/// not wait for what everybody else on the host is writing.
+fn sync(pod: &OwnedPod, blueprint: &Blueprint) -> Result<(), Errno> {
+    let dir = pod.path();
+    let app_dirs = || {
+        let apps = blueprint.manifest.apps.iter();
+        apps.map(|app| dir.join(APPS).join(app.name.as_str()))
+    };
+    if dir.join(volumes::DIRECTORY).exists() || app_dirs().any(|dir| dir.join(ROOTFS).exists()) {
+        return rustix::fs::syncfs(pod.dir());
+    }
+    let sync_one = |path: &Path| {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::fsync(rustix::fs::open(path, flags, Mode::empty())?)
+    };
+    sync_one(&dir.join(MANIFEST))?;
+    for app in app_dirs() {
+        sync_one(&app)?;
+    }
+    sync_one(&dir.join(APPS))?;
+    rustix::fs::fsync(pod.dir())
 }
