@@ -151,6 +151,13 @@ impl Store {
         if !digits.is_some_and(|d| d.len() >= 2 && d.bytes().all(hex)) {
             return Err(StoreError::BadPrefix(prefix.to_owned()));
         }
+        // Scripts give whole ids, and a start with one should not read a
+        // directory of a thousand.
+        if let Ok(id) = prefix.parse::<ImageId>()
+            && self.dirs.image(&id).exists()
+        {
+            return Ok(id);
+        }
         let mut found: Vec<ImageId> = self.image_ids()?;
         found.retain(|id| id.to_string().starts_with(prefix));
         if found.len() > 1 {
