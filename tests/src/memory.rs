@@ -1,6 +1,7 @@
 //! What watches over a pod, in proportional set size.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 use crate::cmd::eventually;
 use crate::{Aci, Compression, Host};
@@ -19,10 +20,26 @@ pub fn of_an_idle_pod(host: &Host) -> f64 {
         engine = host.processes();
         engine.len() == 2 && generations(running.pid().as_raw()) == 2
     });
-    let total = engine.iter().map(|(pid, _)| pss(*pid)).sum();
+    let total = settled(|| engine.iter().map(|(pid, _)| pss(*pid)).sum());
     running.signal(nix::sys::signal::Signal::SIGTERM);
     running.wait();
     total
+}
+
+/// The value once it has not fallen for half a second: the engine drops what it
+/// needed only to start when the pod has become idle.
+fn settled(mut measure: impl FnMut() -> f64) -> f64 {
+    let mut last = measure();
+    let mut since = Instant::now();
+    while since.elapsed() < Duration::from_millis(500) {
+        std::thread::sleep(Duration::from_millis(50));
+        let now = measure();
+        if now < last {
+            since = Instant::now();
+        }
+        last = now;
+    }
+    last
 }
 
 /// How many generations of processes are below `pid`: init, then the app.
