@@ -110,6 +110,30 @@ pub enum StoreError {
     /// A record, a draft or a caller names an object that is not there.
     #[error("object {0} is missing from the store; fetch the image again")]
     MissingObject(Digest),
+    /// An object that is not what its name says.
+    #[error(
+        "object {object} of {id} is damaged: {what}; `rkt image verify --repair {id}` fetches it \
+         again",
+        id = .id.short(12)
+    )]
+    DamagedObject {
+        /// The object.
+        object: Digest,
+        /// The image that needs it.
+        id: ImageId,
+        /// What is wrong with it.
+        what: String,
+    },
+    /// An image of one kind where only the other will do.
+    #[error("{id} is {is}, not {wanted}", id = .id.short(12))]
+    OtherKind {
+        /// The image.
+        id: ImageId,
+        /// What it is.
+        is: &'static str,
+        /// What was needed.
+        wanted: &'static str,
+    },
     /// An index that the kernel refuses to mount though it could mount others.
     #[error("the index of {id} is damaged: {reason}; see `rkt image verify {id}`", id = .id.short(12))]
     DamagedIndex {

@@ -19,6 +19,13 @@ impl Hasher {
         }
     }
 
+    /// Of bytes that are all there.
+    pub(crate) fn digest(algorithm: Algorithm, bytes: &[u8]) -> Digest {
+        let mut hasher = Self::new(algorithm);
+        hasher.update(bytes);
+        hasher.finish()
+    }
+
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(hash) => hash.update(bytes),

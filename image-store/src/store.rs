@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
@@ -13,9 +13,10 @@ use manifests::image_id::ImageId;
 use crate::backend::{self, BackendChoice, MountedImage};
 use crate::dirs::{self, Dirs};
 use crate::error::{Context, Result, StoreError};
+use crate::export::{self, Exported};
 use crate::layer::{LayerKind, StagedLayer, scan};
 use crate::names;
-use crate::record::ImageRecord;
+use crate::record::{ImageRecord, Stack};
 use crate::staging::Staging;
 use crate::sweep::{self, GcReport, Keep};
 use crate::verify::{self, Damage};
@@ -205,7 +206,65 @@ impl Store {
     /// An object is missing, the disk is full, or a right is missing. What was
     /// written so far stays.
     pub fn render(&self, image: &ImageRecord, into: BorrowedFd<'_>) -> Result<()> {
-        backend::render(self, image, into)
+        backend::render(self, &image.id, &image.rootfs, into)
+    }
+
+    /// Writes the image alone, without its dependencies and unfiltered, into
+    /// an empty directory.
+    ///
+    /// # Errors
+    /// As [`Store::render`].
+    pub fn extract(&self, image: &ImageRecord, into: BorrowedFd<'_>) -> Result<()> {
+        let alone = Stack::flat(image.rootfs.layers.clone());
+        backend::render(self, &image.id, &alone, into)
+    }
+
+    /// The image manifest: an ACI's byte for byte, the converted one of an OCI
+    /// image.
+    ///
+    /// # Errors
+    /// The ACI's tar is missing or cannot be read.
+    pub fn manifest_bytes(&self, image: &ImageRecord) -> Result<Vec<u8>> {
+        if image.oci.is_none() {
+            let layer = self.scan_layer(image.id.digest(), LayerKind::Aci)?;
+            if let Some(manifest) = layer.aci_manifest {
+                return Ok(manifest);
+            }
+        }
+        serde_json::to_vec(&image.manifest)
+            .map_err(io::Error::from)
+            .context("write the manifest of", image.id.to_string())
+    }
+
+    /// Writes an ACI, uncompressed, byte for byte as its id says.
+    ///
+    /// # Errors
+    /// It is no ACI, it is damaged, or `to` does not take it.
+    pub fn export_aci(&self, image: &ImageRecord, to: &mut dyn Write) -> Result<()> {
+        export::aci(self, image, to)
+    }
+
+    /// Writes an OCI image into the empty directory `dir` as an image layout
+    /// that calls it `tag`.
+    ///
+    /// # Errors
+    /// It is no OCI image, it is damaged, or the disk is full. What was written
+    /// so far stays.
+    pub fn export_layout(&self, image: &ImageRecord, tag: &str, dir: &Path) -> Result<Exported> {
+        export::layout(self, image, tag, dir)
+    }
+
+    /// Writes an OCI image as the tar of an image layout that calls it `tag`.
+    ///
+    /// # Errors
+    /// As [`Store::export_layout`].
+    pub fn export_archive(
+        &self,
+        image: &ImageRecord,
+        tag: &str,
+        to: &mut dyn Write,
+    ) -> Result<Exported> {
+        export::archive(self, image, tag, to)
     }
 
     /// Removes the record and the names. Objects and mounts that nobody else

@@ -55,7 +55,7 @@ impl Failure {
         ExitCode::from(self.code)
     }
 
-    fn text(&self, debug: bool) -> String {
+    pub(crate) fn text(&self, debug: bool) -> String {
         let mut parts: Vec<String> = self.message.iter().cloned().collect();
         let mut next = self.cause.as_deref().map(|c| c as &dyn Error);
         while let Some(error) = next {

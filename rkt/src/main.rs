@@ -9,6 +9,7 @@ mod failure;
 mod fetching;
 mod output;
 mod progress;
+mod publish;
 mod report;
 mod runtime;
 mod verbs;

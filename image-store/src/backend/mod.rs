@@ -15,7 +15,7 @@ use manifests::image_id::ImageId;
 
 use crate::error::Result;
 use crate::layer::StagedLayer;
-use crate::record::{ImageRecord, RecordedLayer};
+use crate::record::{ImageRecord, RecordedLayer, Stack};
 use crate::staging::Merged;
 use crate::store::Store;
 use crate::sweep::{GcReport, Keep};
@@ -95,13 +95,16 @@ pub(crate) fn mount(
     }
 }
 
-pub(crate) fn render(store: &Store, image: &ImageRecord, into: BorrowedFd<'_>) -> Result<()> {
-    let layers = image
-        .rootfs
-        .map(&mut |layer: &RecordedLayer| -> Result<StagedLayer> {
-            store.scan_layer(&layer.digest, layer.kind)
-        })?;
-    let merged = Merged::new(&image.id, &layers)?;
+pub(crate) fn render(
+    store: &Store,
+    id: &ImageId,
+    rootfs: &Stack<RecordedLayer>,
+    into: BorrowedFd<'_>,
+) -> Result<()> {
+    let layers = rootfs.map(&mut |layer: &RecordedLayer| -> Result<StagedLayer> {
+        store.scan_layer(&layer.digest, layer.kind)
+    })?;
+    let merged = Merged::new(id, &layers)?;
     let mut tars = Vec::with_capacity(merged.digests.len());
     for digest in &merged.digests {
         tars.push(store.open_object(digest)?);

@@ -94,7 +94,7 @@ fn build(store: &Store, image: &ImageRecord, path: &Path) -> Result<()> {
         .create(&staged)
         .context("create", &staged)?;
     let root = open_dir(&staged).context("open", &staged)?;
-    render(store, image, root.as_fd())?;
+    render(store, &image.id, &image.rootfs, root.as_fd())?;
     rustix::fs::syncfs(&root).context("sync", &staged)?;
     match fs::rename(&staged, path) {
         // Somebody else was faster; theirs is as good.

@@ -5,6 +5,7 @@
 
 mod archive;
 mod backends;
+mod export;
 mod hostile;
 mod merging;
 mod properties;

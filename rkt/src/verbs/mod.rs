@@ -82,6 +82,8 @@ pub(crate) const ALL: &[Verb] = &[
     plain::<image::CatManifest>(&["image", "cat-manifest"]),
     plain::<image::Verify>(&["image", "verify"]),
     plain::<image::Export>(&["image", "export"]),
+    as_root(plain::<image::Extract>(&["image", "extract"])),
+    as_root(plain::<image::Render>(&["image", "render"])),
     plain::<image::Gc>(&["image", "gc"]),
     plain::<network::List>(&["network", "list"]),
     plain::<trust::Trust>(&["trust"]),
@@ -218,6 +220,15 @@ fn complete(word: &str, candidates: impl Iterator<Item = &'static str>) -> Optio
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// clap looks at names that are there twice only in debug builds, and only
+    /// at the verb that is used.
+    #[test]
+    fn every_verb_goes_with_the_global_flags() {
+        for verb in ALL {
+            verb.full_command().debug_assert();
+        }
+    }
 
     #[test]
     fn prefixes_are_accepted_when_they_can_mean_one_thing() {
