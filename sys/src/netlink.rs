@@ -3,14 +3,15 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-/// Makes the kernel explain its refusals in words, and leave the refused
-/// request out of the answer.
+/// Makes the kernel explain its refusals in words, leave the refused request
+/// out of the answer, and list only what a request for a list asks for.
 ///
 /// # Errors
 /// `ENOPROTOOPT` when `socket` is no netlink socket.
-pub fn explain_errors(socket: BorrowedFd<'_>) -> io::Result<()> {
+pub fn be_precise(socket: BorrowedFd<'_>) -> io::Result<()> {
     set(socket, libc::NETLINK_EXT_ACK)?;
-    set(socket, libc::NETLINK_CAP_ACK)
+    set(socket, libc::NETLINK_CAP_ACK)?;
+    set(socket, libc::NETLINK_GET_STRICT_CHK)
 }
 
 fn set(socket: BorrowedFd<'_>, option: libc::c_int) -> io::Result<()> {

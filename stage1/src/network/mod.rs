@@ -329,7 +329,7 @@ fn check_one(session: &mut Session<'_>, attach: Attach<'_>) -> Result<()> {
     let there = netlink::route::addresses(session.inside()?, inner.index)
         .map_err(Error::kernel("read the addresses of", attach.if_name))?;
     for ip in &known.ips {
-        if !there.iter().any(|(_, address)| *address == ip.address) {
+        if !there.contains(&ip.address) {
             let missing = Error::kernel("find the pod's address", ip.address);
             return Err(missing(rustix::io::Errno::ADDRNOTAVAIL));
         }

@@ -115,21 +115,22 @@ fn change_address(kind: u16, flags: u16, index: u32, address: IpNet, subnet: Sub
     message
 }
 
-/// The addresses of interface `index`; of every one for 0.
-pub(crate) fn addresses(socket: &mut Socket, index: u32) -> Result<Vec<(u32, IpNet)>, Refusal> {
+/// The addresses of interface `index`.
+pub(crate) fn addresses(socket: &mut Socket, index: u32) -> Result<Vec<IpNet>, Refusal> {
     let mut found = Vec::new();
-    socket.query(&Message::new(RTM_GETADDR, DUMP, &[0; 8]), |reply| {
+    let mut fixed = [0; 8];
+    fixed[4..8].copy_from_slice(&index.to_ne_bytes());
+    socket.query(&Message::new(RTM_GETADDR, DUMP, &fixed), |reply| {
         let read = || {
             let prefix = *reply.body.get(1)?;
-            let of = message::as_u32(reply.body.get(4..8)?)?;
             let attributes = reply.body.get(8..)?;
             // On a point-to-point interface IFA_ADDRESS is the other end.
             let ip = message::attribute(attributes, IFA_LOCAL)
                 .or_else(|| message::attribute(attributes, IFA_ADDRESS))
                 .and_then(address_of)?;
-            Some((of, IpNet::new(ip, prefix).ok()?))
+            IpNet::new(ip, prefix).ok()
         };
-        found.extend(read().filter(|(of, _)| index == 0 || *of == index));
+        found.extend(read());
     })?;
     Ok(found)
 }

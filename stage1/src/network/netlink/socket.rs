@@ -70,7 +70,7 @@ impl Socket {
             protocol,
         )?;
         rustix::net::bind(&descriptor, &SocketAddrNetlink::new(0, groups))?;
-        sys::netlink::explain_errors(descriptor.as_fd())
+        sys::netlink::be_precise(descriptor.as_fd())
             .map_err(|e| Errno::from_io_error(&e).unwrap_or(Errno::INVAL))?;
         Ok(Self {
             descriptor,

@@ -182,12 +182,12 @@ fn be_gateway(
 ) -> Result<()> {
     let there = route::addresses(&mut session.host, bridge.index)
         .map_err(Error::kernel("read the addresses of", &bridge.name))?;
-    if there.iter().any(|(_, address)| *address == wanted) {
+    if there.contains(&wanted) {
         return Ok(());
     }
     let v4 = wanted.addr().is_ipv4();
     let mut requests = Vec::new();
-    for (_, address) in there {
+    for address in there {
         // In IPv6 an interface has several; only the same subnet is in the way.
         let in_the_way = address.addr().is_ipv4() == v4
             && (v4 || address.contains(&wanted.addr()) || wanted.contains(&address.addr()));
