@@ -258,16 +258,16 @@ fn bandwidth_limits_both_ways_and_leaves_no_interface() {
         {"type":"bandwidth","ingressRate":8000000,"ingressBurst":800000,"egressRate":16000000,"egressBurst":800000}]}"#;
     let mut pod = host.pod(1);
     pod.join(plan(&[chain]));
-    let _server = pod.spawn("iperf3 -s");
-    std::thread::sleep(std::time::Duration::from_millis(300));
-    let rate = |reverse: &str| {
-        let out = sh(&format!("iperf3 -J -t 3 {reverse} -c 10.63.0.2"));
+    // A server of each one's own: one that has just served may still be busy.
+    let rate = |port: u16, reverse: &str| {
+        let _server = pod.spawn(&format!("iperf3 -4 -s -p {port}"));
+        pod.wait_for_listener("4", port);
+        let out = sh(&format!("iperf3 -J -t 3 {reverse} -p {port} -c 10.63.0.2"));
         let value: serde_json::Value = serde_json::from_str(&out).unwrap();
-        value["end"]["sum_received"]["bits_per_second"]
-            .as_f64()
-            .unwrap()
+        let rate = &value["end"]["sum_received"]["bits_per_second"];
+        rate.as_f64().unwrap_or_else(|| panic!("iperf3 says {out}"))
     };
-    let (to_pod, from_pod) = (rate(""), rate("-R"));
+    let (to_pod, from_pod) = (rate(5201, ""), rate(5202, "-R"));
     assert!((4e6..10e6).contains(&to_pod), "to the pod {to_pod}");
     assert!((8e6..20e6).contains(&from_pod), "from the pod {from_pod}");
     pod.leave();

@@ -220,13 +220,18 @@ impl TestPod {
         let server = self.spawn(&format!(
             "socat {protocol}-LISTEN:{port},fork,reuseaddr{only} SYSTEM:'echo hello from $SOCAT_PEERADDR'"
         ));
-        let family = &protocol[3..];
+        self.wait_for_listener(&protocol[3..], port);
+        server
+    }
+
+    /// Waits until somebody in the pod listens on a TCP port, in family `4` or
+    /// `6`.
+    pub fn wait_for_listener(&self, family: &str, port: u16) {
         let until = Instant::now() + Duration::from_secs(10);
         while !self.ok(&format!("ss -Hlnt{family} 'sport = :{port}' | grep -q .")) {
-            assert!(Instant::now() < until, "socat does not listen on {port}");
+            assert!(Instant::now() < until, "nobody listens on {port}");
             std::thread::sleep(Duration::from_millis(10));
         }
-        server
     }
 }
 
