@@ -1,7 +1,7 @@
 //! In flight: what is not yet part of the store, and the commit.
 //!
 //! ```text
-//! staging/<boot-id>/<random>/N ──fsync──▶ rename to objects/… ──▶ rename to images/<id> ──▶ names
+//! staging/<boot-id>/<random>/N ──fsync──▶ rename to objects/… ──▶ rename to images/<id> ──▶ names ──fsync──▶ done
 //! ```
 //!
 //! All files are synced at one place, before anything is published. `syncfs`
@@ -170,6 +170,7 @@ impl<'a> Staging<'a> {
         for (staged, file) in staged_names {
             rename(&staged, &file)?;
         }
+        self.settle(&record)?;
         Ok(record)
     }
 
@@ -230,6 +231,27 @@ impl<'a> Staging<'a> {
         for path in dirs::list(self.path())? {
             let file = File::open(&path).context("open", &path)?;
             file.sync_all().context("sync", &path)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until the renames are on the disk, so that what was reported as
+    /// stored survives a power cut. Objects come first: a file system that keeps
+    /// no order among renames must not keep a record and lose what it names.
+    /// Where one journal orders them, the first sync does for all.
+    fn settle(&self, record: &ImageRecord) -> Result<()> {
+        let dirs = &self.store.dirs;
+        let mut changed: Vec<PathBuf> = record
+            .objects()
+            .into_iter()
+            .filter_map(|digest| dirs.object(digest).parent().map(Path::to_owned))
+            .collect();
+        changed.sort();
+        changed.dedup();
+        changed.extend([dirs.images(), dirs.names()]);
+        for dir in changed {
+            let opened = File::open(&dir).context("open", &dir)?;
+            opened.sync_all().context("sync", &dir)?;
         }
         Ok(())
     }
