@@ -19,6 +19,10 @@ use crate::Cmd;
 const KERNEL: &str = "console=ttyS0 quiet loglevel=3 panic=-1 cryptomgr.notests=1 \
                       mitigations=off lsm=landlock,lockdown,yama,apparmor";
 
+/// The disk that stays, see [`data`].
+const DATA: &str = "virtio-blk-pci,drive=data,serial=data,request-merging=off,\
+                    discard=off,write-zeroes=off";
+
 /// Room for what a script leaves; it takes space as it fills.
 const RESULTS: u64 = 512 << 20;
 
@@ -93,9 +97,9 @@ fn drive(qemu: Cmd, serial: &str, file: &Path, options: &str) -> Cmd {
     ])
 }
 
-/// Adds the disk that stays, with its writes noted if they shall be. It takes
-/// no zeroing without data: before QEMU 9, `blklogwrites` spoils its log then
-/// when another request comes in between.
+/// Adds the disk that stays, with its writes noted if they shall be. What
+/// `blklogwrites` cannot note is turned off: requests merged into more pieces
+/// than one system call takes, and, before QEMU 9, zeroing without data.
 fn data(qemu: Cmd, disk: &Attached) -> Cmd {
     let file =
         |role: &str, path: &Path| format!("{role}.driver=file,{role}.filename={}", path.display());
@@ -105,10 +109,7 @@ fn data(qemu: Cmd, disk: &Attached) -> Cmd {
         None => format!("driver=raw,{image}"),
     };
     qemu.args(["-blockdev", &format!("node-name=data,{node}")])
-        .args([
-            "-device",
-            "virtio-blk-pci,drive=data,serial=data,discard=off,write-zeroes=off",
-        ])
+        .args(["-device", DATA])
 }
 
 /// QEMU 7.2 claims cmpxchg16b and gets it wrong: Linux 6.12 panics at boot.

@@ -70,6 +70,12 @@ impl WriteLog {
                 at += sectors * SECTOR;
             }
         }
+        assert!(
+            entries.len() as u64 >= head[2],
+            "the log has a hole: {} of {} entries",
+            entries.len(),
+            head[2]
+        );
         Self {
             log,
             entries,
@@ -151,14 +157,14 @@ fn words(log: &File, at: u64) -> [u64; 4] {
 mod tests {
     use super::*;
 
-    fn log(dir: &Path, entries: &[(u64, u64, &[u8])]) -> PathBuf {
+    fn log(dir: &Path, count: u64, entries: &[(u64, u64, &[u8])]) -> PathBuf {
         let mut bytes = Vec::new();
         let mut sector = |words: &[u64]| {
             let mut s: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
             s.resize(512, 0);
             bytes.extend(s);
         };
-        sector(&[MAGIC, 1, 0, SECTOR]);
+        sector(&[MAGIC, 1, count, SECTOR]);
         for (to, flags, data) in entries {
             sector(&[*to, data.len() as u64, *flags, 0]);
             if flags & DISCARD == 0 {
@@ -191,7 +197,7 @@ mod tests {
             (3, 0, &[4]),
             (0, FLUSH, &[]),
         ];
-        let mut log = WriteLog::read(&log(dir.path(), &entries), base);
+        let mut log = WriteLog::read(&log(dir.path(), 5, &entries), base);
         assert_eq!(log.len(), 6);
         log.crash(0, &out, || true);
         assert_eq!(sectors(&out), [0, 0, 0, 0]);
@@ -206,5 +212,11 @@ mod tests {
         assert_eq!(sectors(&out), [1, 0, 0, 4]);
         log.crash(6, &out, || false);
         assert_eq!(sectors(&out), [1, 2, 3, 4]);
+    }
+    #[test]
+    #[should_panic(expected = "a hole: 0 of 1 entries")]
+    fn a_log_that_lost_an_entry_is_not_believed() {
+        let dir = tempfile::tempdir().unwrap();
+        WriteLog::read(&log(dir.path(), 1, &[]), dir.path().join("base"));
     }
 }
