@@ -32,6 +32,9 @@ pub enum FetchError {
     /// The pull policy forbids fetching and the store does not have it.
     #[error("image {0} is not in the store, and --pull-policy=never forbids to fetch it")]
     NotStored(Reference),
+    /// A damaged object belongs to an image that nobody knows the origin of.
+    #[error("it is not known where {} came from; remove the image and fetch it again", .0.short(12))]
+    NoOrigin(ImageId),
     /// The fetch failed; nothing was published.
     #[error("cannot fetch {reference}: {reason}")]
     Fetch {
@@ -165,6 +168,17 @@ pub enum Reason {
         /// What it is trusted for.
         trusted: Vec<String>,
     },
+    /// Where an image came from, there is another one now.
+    #[error("there is another image there now ({found}), not {wanted}", wanted = .wanted.short(12))]
+    OtherImage {
+        /// What is there.
+        found: Digest,
+        /// What was.
+        wanted: ImageId,
+    },
+    /// An object that where the image came from does not have by itself.
+    #[error("object {0} cannot be had alone; remove the image and fetch it again")]
+    NotOfImage(Digest),
     /// A way of fetching that there is no transport for.
     #[error("{0}")]
     NoTransport(&'static str),

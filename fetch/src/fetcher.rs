@@ -117,13 +117,7 @@ impl<'a> Fetcher<'a> {
     }
 
     fn fetch(&self, reference: &Reference, request: &Request) -> Result<ImageRecord, FetchError> {
-        let context = Context {
-            store: self.store,
-            reference,
-            platform: &self.settings.platform,
-            progress: self.settings.progress.as_ref(),
-            limits: self.settings.limits,
-        };
+        let context = self.context(reference);
         context.progress.image(&reference.to_string());
         let result = match reference {
             Reference::Docker(docker) => self.fetch_docker(context, docker),
@@ -149,18 +143,35 @@ impl<'a> Fetcher<'a> {
         })
     }
 
+    pub(crate) fn store(&self) -> &'a Store {
+        self.store
+    }
+
+    pub(crate) fn context<'c>(&'c self, reference: &'c Reference) -> Context<'c> {
+        Context {
+            store: self.store,
+            reference,
+            platform: &self.settings.platform,
+            progress: self.settings.progress.as_ref(),
+            limits: self.settings.limits,
+        }
+    }
+
+    pub(crate) fn access(&self) -> Access {
+        Access {
+            skip_tls: self.settings.insecure.tls,
+            allow_plain: self.settings.insecure.http,
+            credentials: Arc::clone(&self.settings.credentials),
+        }
+    }
+
     fn fetch_docker(
         &self,
         context: Context<'_>,
         docker: &DockerReference,
     ) -> Result<ImageRecord, Reason> {
         let verification = self.unsigned()?;
-        let access = Access {
-            skip_tls: self.settings.insecure.tls,
-            allow_plain: self.settings.insecure.http,
-            credentials: Arc::clone(&self.settings.credentials),
-        };
-        let registry = Registry::new(docker, &access)?;
+        let registry = Registry::new(docker, &self.access())?;
         import_oci(context, &registry, &Origin::of_docker(docker), verification)
     }
 

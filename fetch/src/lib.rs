@@ -27,6 +27,7 @@ mod lookup;
 pub mod openpgp;
 pub mod progress;
 pub mod reference;
+mod repair;
 mod stream;
 mod transport;
 

@@ -256,6 +256,6 @@ fn the_same_image_can_be_fetched_by_many_at_once() {
     assert!(ids.iter().all(|id| *id == ids[0]));
     assert_eq!(world.store.images().unwrap().len(), 1);
     let record = world.store.image(&ids[0]).unwrap().unwrap();
-    assert!(world.store.verify(&record).unwrap().is_empty());
+    assert!(world.store.verifier().verify(&record).unwrap().is_empty());
     assert!(world.staged().is_empty());
 }

@@ -48,4 +48,4 @@ pub use staging::{ImageDraft, ObjectWriter, StagedObject, Staging};
 pub use store::Store;
 pub use sweep::{GcReport, Keep};
 pub use tar::{TarError, TarFault};
-pub use verify::Damage;
+pub use verify::{Damage, Verifier};

@@ -26,6 +26,9 @@ pub struct ImageRecord {
     pub rootfs: Stack<RecordedLayer>,
     /// The merged EROFS index.
     pub index: RecordedIndex,
+    /// The reference it was fetched by: where a damaged object is had again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
     /// When the image was committed.
     pub imported: SystemTime,
     /// What was checked before the image was let in.

@@ -27,6 +27,7 @@ use manifests::image_id::ImageId;
 use manifests::trust::Verification;
 use serde::Serialize;
 
+use crate::backend;
 use crate::dirs::{self, OBJECT_MODE};
 use crate::erofs::{Index, Tar};
 use crate::error::{Context, Result, StoreError};
@@ -37,6 +38,7 @@ use crate::names::{self, NameRecord};
 use crate::record::{ImageRecord, OciObjects, RecordedIndex, RecordedLayer, Stack};
 use crate::rootfs::{Source, Tree, render};
 use crate::store::Store;
+use crate::sweep::{GcReport, Keep};
 
 /// Sweeps take milliseconds.
 const WAIT_FOR_SWEEP: Wait = Wait {
@@ -153,6 +155,7 @@ impl<'a> Staging<'a> {
             id: draft.id,
             manifest: draft.manifest,
             oci: draft.oci,
+            origin: draft.names.first().cloned(),
             imported: SystemTime::now(),
             verification: draft.verification,
         };
@@ -175,7 +178,8 @@ impl<'a> Staging<'a> {
     }
 
     /// Publishes objects by themselves, in the place of what has their names:
-    /// the repair of an image that is committed already.
+    /// the repair of an image that is committed already. A mount that shows
+    /// the damaged ones is taken away from new pods; those that run keep it.
     ///
     /// # Errors
     /// One was not staged here, or the disk is full.
@@ -183,7 +187,42 @@ impl<'a> Staging<'a> {
         let digests = || objects.iter().map(|o| &o.digest);
         self.check_present(digests())?;
         self.sync()?;
-        self.publish_objects(digests())
+        self.publish_objects(digests())?;
+        for image in self.store.images()?.into_iter().flatten() {
+            if image.objects().iter().any(|o| digests().any(|d| d == *o)) {
+                self.forget_mount(&image.id)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Builds the image's index again and puts it in the place of the old one.
+    pub(crate) fn rebuild_index(self, image: &ImageRecord) -> Result<()> {
+        let rootfs = image
+            .rootfs
+            .map(&mut |layer: &RecordedLayer| self.stored_layer(&layer.digest, layer.kind))?;
+        let index = self.index(&image.id, &rootfs)?;
+        // A later version may lay it out in another way.
+        let record = ImageRecord {
+            index,
+            ..image.clone()
+        };
+        let document = match record == *image {
+            true => None,
+            false => Some(self.document(&record)?),
+        };
+        self.sync()?;
+        self.publish_objects([&record.index.digest].into_iter())?;
+        if let Some(document) = document {
+            rename(&document, &self.store.dirs.image(&record.id))?;
+        }
+        self.forget_mount(&image.id)
+    }
+
+    fn forget_mount(&self, id: &ImageId) -> Result<()> {
+        // Whoever has it open keeps it, and that is no failure of ours.
+        let mut report = GcReport::default();
+        backend::release(self.store, id, &Keep::default(), &mut report)
     }
 
     /// Merges the layers and stages their index.

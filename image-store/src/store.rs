@@ -19,7 +19,7 @@ use crate::names;
 use crate::record::{ImageRecord, Stack};
 use crate::staging::Staging;
 use crate::sweep::{self, GcReport, Keep};
-use crate::verify::{self, Damage};
+use crate::verify::Verifier;
 
 /// The store below one data directory. Cheap to open: no scan, no lock, and
 /// nothing is made before something is staged.
@@ -287,13 +287,17 @@ impl Store {
         sweep::gc(self, keep)
     }
 
-    /// Reads every object of the image again and names what is damaged.
+    /// Builds the image's index again from its layers, which must be whole.
     ///
     /// # Errors
-    /// An object cannot be read at all. A damaged or missing one is no error
-    /// but part of the answer.
-    pub fn verify(&self, image: &ImageRecord) -> Result<Vec<Damage>> {
-        verify::verify(self, image)
+    /// A layer is missing or no such tar, or the disk is full.
+    pub fn rebuild_index(&self, image: &ImageRecord) -> Result<()> {
+        self.stage()?.rebuild_index(image)
+    }
+
+    /// For reading the objects of images again.
+    pub fn verifier(&self) -> Verifier<'_> {
+        Verifier::new(self)
     }
 
     /// Reads the headers of a stored layer.

@@ -1,5 +1,6 @@
 //! Reading everything again.
 
+use std::collections::HashMap;
 use std::io::Read;
 
 use manifests::digest::Digest;
@@ -18,27 +19,67 @@ pub struct Damage {
     pub what: String,
 }
 
-pub(crate) fn verify(store: &Store, image: &ImageRecord) -> Result<Vec<Damage>> {
-    let mut found = Vec::new();
-    for object in image.objects() {
-        let what = match actual(store, object) {
-            Ok(actual) if actual == *object => continue,
-            Ok(actual) => format!("its bytes have the digest {actual}"),
-            Err(StoreError::MissingObject(_)) => "missing".to_owned(),
-            // A disk that cannot read a block is damage like any other.
-            Err(StoreError::Io {
-                action: "read",
-                source,
-                ..
-            }) => format!("unreadable: {source}"),
-            Err(other) => return Err(other),
-        };
-        found.push(Damage {
-            object: object.clone(),
-            what,
-        });
+/// Reads objects again; one that several images share, once.
+#[derive(Debug)]
+pub struct Verifier<'a> {
+    store: &'a Store,
+    /// What is wrong with those that were read.
+    read: HashMap<Digest, Option<String>>,
+}
+
+impl<'a> Verifier<'a> {
+    pub(crate) fn new(store: &'a Store) -> Self {
+        Self {
+            store,
+            read: HashMap::new(),
+        }
     }
-    Ok(found)
+
+    /// Reads every object of the image and names what is damaged.
+    ///
+    /// # Errors
+    /// An object cannot be opened for another reason than that it is missing.
+    /// A damaged or missing one is no error but part of the answer.
+    pub fn verify(&mut self, image: &ImageRecord) -> Result<Vec<Damage>> {
+        let mut found = Vec::new();
+        for object in image.objects() {
+            let what = match self.read.get(object) {
+                Some(known) => known.clone(),
+                None => {
+                    let what = judge(self.store, object)?;
+                    self.read.insert(object.clone(), what.clone());
+                    what
+                }
+            };
+            found.extend(what.map(|what| Damage {
+                object: object.clone(),
+                what,
+            }));
+        }
+        Ok(found)
+    }
+
+    /// Forgets what it knows about objects that were repaired.
+    pub fn forget(&mut self, objects: &[Digest]) {
+        for object in objects {
+            self.read.remove(object);
+        }
+    }
+}
+
+fn judge(store: &Store, object: &Digest) -> Result<Option<String>> {
+    match actual(store, object) {
+        Ok(actual) if actual == *object => Ok(None),
+        Ok(actual) => Ok(Some(format!("its bytes have the digest {actual}"))),
+        Err(StoreError::MissingObject(_)) => Ok(Some("missing".to_owned())),
+        // A disk that cannot read a block is damage like any other.
+        Err(StoreError::Io {
+            action: "read",
+            source,
+            ..
+        }) => Ok(Some(format!("unreadable: {source}"))),
+        Err(other) => Err(other),
+    }
 }
 
 /// What the object's bytes hash to.

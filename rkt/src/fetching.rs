@@ -69,6 +69,11 @@ fn stored(
     Ok(fetch::find(store, reference, Some(&Platform::host()))?)
 }
 
+/// A fetcher, for what is not an image by name.
+pub(crate) fn fetcher<'a>(store: &'a Store, context: &Context) -> Result<Fetcher<'a>, Failure> {
+    Ok(Fetcher::new(store, settings(context, false)?))
+}
+
 fn settings(context: &Context, quiet: bool) -> Result<Settings, Failure> {
     let global = context.global();
     Ok(Settings {

@@ -9,10 +9,12 @@
 mod aci;
 mod layers;
 mod oci;
+mod repair;
 mod saved;
 
 pub(crate) use aci::{AciInput, Trust, import_aci};
 pub(crate) use oci::{import_oci, read_document};
+pub(crate) use repair::{repair_aci, repair_oci, repair_saved};
 pub(crate) use saved::import_saved;
 
 use std::io::Write;

@@ -81,7 +81,10 @@ pub(super) fn stored(context: Context<'_>, id: &ImageId) -> Result<Option<ImageR
 }
 
 /// Follows indexes to the manifest for the platform.
-fn resolve(context: Context<'_>, source: &dyn OciSource) -> Result<(Vec<u8>, Manifest), Reason> {
+pub(super) fn resolve(
+    context: Context<'_>,
+    source: &dyn OciSource,
+) -> Result<(Vec<u8>, Manifest), Reason> {
     let Root {
         mut bytes,
         mut media_type,
@@ -113,7 +116,10 @@ pub(crate) fn read_document(
     read_all(verified(source, descriptor, source.manifest(descriptor)?))
 }
 
-fn read_blob(source: &dyn OciSource, descriptor: &Descriptor) -> Result<Vec<u8>, Reason> {
+pub(super) fn read_blob(
+    source: &dyn OciSource,
+    descriptor: &Descriptor,
+) -> Result<Vec<u8>, Reason> {
     check_size("the configuration", descriptor)?;
     read_all(verified(source, descriptor, source.blob(descriptor)?))
 }
@@ -130,7 +136,11 @@ fn check_size(what: &'static str, descriptor: &Descriptor) -> Result<(), Reason>
     })
 }
 
-fn verified<'a>(source: &dyn OciSource, descriptor: &Descriptor, body: Body<'a>) -> Body<'a> {
+pub(super) fn verified<'a>(
+    source: &dyn OciSource,
+    descriptor: &Descriptor,
+    body: Body<'a>,
+) -> Body<'a> {
     Box::new(Verified::new(
         body,
         source.origin(),

@@ -107,6 +107,14 @@ impl DockerReference {
     pub fn version(&self) -> &Version {
         &self.version
     }
+
+    /// The same repository's manifest with this digest.
+    pub fn at(&self, digest: Digest) -> Self {
+        Self {
+            version: Version::Digest(digest),
+            ..self.clone()
+        }
+    }
 }
 
 impl fmt::Display for DockerReference {

@@ -121,6 +121,12 @@ impl World {
         insecure: &str,
         request: &Request,
     ) -> (Result<ImageRecord, FetchError>, Arc<Told>) {
+        let (fetcher, told) = self.fetcher(insecure);
+        let reference = Reference::parse(reference).unwrap();
+        (fetcher.get(&reference, request), told)
+    }
+
+    pub fn fetcher(&self, insecure: &str) -> (Fetcher<'_>, Arc<Told>) {
         let told = Arc::new(Told::default());
         let settings = Settings {
             insecure: insecure.parse::<InsecureOptions>().unwrap(),
@@ -130,9 +136,7 @@ impl World {
             platform: Platform::host(),
             limits: fetch::Limits::default(),
         };
-        let fetcher = Fetcher::new(&self.store, settings);
-        let reference = Reference::parse(reference).unwrap();
-        (fetcher.get(&reference, request), told)
+        (Fetcher::new(&self.store, settings), told)
     }
 
     /// Fetches without asking for a signature.

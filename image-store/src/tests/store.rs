@@ -151,7 +151,7 @@ fn removal_takes_what_nobody_else_uses() {
     assert_eq!((report.removed_objects, report.left), (2, vec![]));
     assert!(report.freed_bytes > 0);
     assert_eq!(test.store.find_name("one").unwrap(), None);
-    assert!(test.store.verify(&two).unwrap().is_empty());
+    assert!(test.store.verifier().verify(&two).unwrap().is_empty());
     let again = test.store.remove(&one.id, &Keep::default()).unwrap_err();
     assert!(matches!(again, StoreError::ImageNotFound(_)), "{again}");
     test.store.remove(&two.id, &Keep::default()).unwrap();
@@ -178,7 +178,7 @@ fn a_sweep_waits_for_no_fetch_and_takes_nothing_from_it() {
         .commit(super::draft(image.id.clone(), stack, Vec::new()))
         .unwrap();
     assert_eq!(again.index, image.index);
-    assert!(test.store.verify(&again).unwrap().is_empty());
+    assert!(test.store.verifier().verify(&again).unwrap().is_empty());
     test.store.remove(&image.id, &Keep::default()).unwrap();
     assert_eq!(objects(&test), 0);
 }
@@ -225,12 +225,12 @@ fn damage_is_named_exactly_and_repaired_alone() {
     let image = test.commit(&[&layer("a"), &layer("b")]).unwrap();
     let victim = image.index.devices[0].clone();
     let bytes = fs::read(test.store.dirs.object(&victim)).unwrap();
-    assert!(test.store.verify(&image).unwrap().is_empty());
+    assert!(test.store.verifier().verify(&image).unwrap().is_empty());
 
     let path = test.store.dirs.object(&victim);
     let file = fs::File::options().write(true).open(&path).unwrap();
     file.write_all_at(b"X", 512).unwrap();
-    let damage = test.store.verify(&image).unwrap();
+    let damage = test.store.verifier().verify(&image).unwrap();
     assert_eq!(damage.len(), 1);
     assert_eq!(damage[0].object, victim);
     assert!(damage[0].what.contains("digest"), "{:?}", damage[0]);
@@ -243,10 +243,10 @@ fn damage_is_named_exactly_and_repaired_alone() {
         staging.replace(&[object]).unwrap();
     };
     repair();
-    assert!(test.store.verify(&image).unwrap().is_empty());
+    assert!(test.store.verifier().verify(&image).unwrap().is_empty());
 
     fs::remove_file(&path).unwrap();
-    let damage = test.store.verify(&image).unwrap();
+    let damage = test.store.verifier().verify(&image).unwrap();
     assert_eq!(damage[0].what, "missing");
     let error = test.store.mount(&image, BackendChoice::Tree).unwrap_err();
     assert!(matches!(error, StoreError::MissingObject(_)), "{error}");
@@ -255,7 +255,7 @@ fn damage_is_named_exactly_and_repaired_alone() {
         assert!(matches!(error, StoreError::MissingObject(_)), "{error}");
     }
     repair();
-    assert!(test.store.verify(&image).unwrap().is_empty());
+    assert!(test.store.verifier().verify(&image).unwrap().is_empty());
 }
 
 #[test]
@@ -295,7 +295,7 @@ fn a_damaged_record_stops_the_sweep_and_can_be_removed() {
     assert!(report.left[0].contains("damaged"), "{:?}", report.left);
     let report = test.store.remove(&bad.id, &Keep::default()).unwrap();
     assert_eq!(report.removed_objects, 2);
-    assert!(test.store.verify(&good).unwrap().is_empty());
+    assert!(test.store.verifier().verify(&good).unwrap().is_empty());
 }
 
 #[test]
@@ -312,7 +312,7 @@ fn the_same_image_committed_by_many_at_once() {
                 for round in 0..4 {
                     let name = format!("name-{n}-{round}");
                     let image = test.commit_named(&layers, &[&name]).unwrap();
-                    assert!(test.store.verify(&image).unwrap().is_empty());
+                    assert!(test.store.verifier().verify(&image).unwrap().is_empty());
                 }
             });
         }
@@ -357,7 +357,12 @@ fn fetches_removals_and_sweeps_at_once() {
     });
     for image in test.store.images().unwrap() {
         let image = image.unwrap();
-        assert_eq!(test.store.verify(&image).unwrap(), [], "{}", image.id);
+        assert_eq!(
+            test.store.verifier().verify(&image).unwrap(),
+            [],
+            "{}",
+            image.id
+        );
         test.store.remove(&image.id, &Keep::default()).unwrap();
     }
     assert_eq!(objects(&test), 0);

@@ -364,6 +364,7 @@ mod tests {
                 size: 0,
                 devices: Vec::new(),
             },
+            origin: None,
             imported: SystemTime::UNIX_EPOCH,
             verification: Verification::Nothing {
                 allowed_by: "a test".into(),
