@@ -48,7 +48,7 @@ fn is_repaired(world: &World, image: &ImageRecord, not: Option<&Digest>) {
     let layers: Vec<&Digest> = image.rootfs.layers().map(|l| &l.digest).collect();
     for object in &objects {
         flip(world, object);
-        assert_eq!(damaged(world, image), [object.clone()]);
+        assert_eq!(damaged(world, image), std::slice::from_ref(object));
         let (fetcher, told) = world.fetcher("image");
         fetcher.repair(image, std::slice::from_ref(object)).unwrap();
         let transferred = told.layers.lock().unwrap().len();

@@ -124,6 +124,31 @@ pub enum StoreError {
         /// What is wrong with it.
         what: String,
     },
+    /// The file system cannot seal, and it must.
+    #[error(
+        "{} cannot be sealed by fs-verity ({reason}), which the configuration requires; put the \
+         data directory on a file system that can (ext4 with `tune2fs -O verity`, btrfs), or use \
+         --verity=best-effort",
+        .path.display()
+    )]
+    NotSealable {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        reason: String,
+    },
+    /// An image that was stored without seals where they are required.
+    #[error(
+        "object {object} of {id} is not sealed by fs-verity, which the configuration requires; \
+         fetch the image again with --pull-policy=update, or use --verity=best-effort",
+        id = .id.short(12)
+    )]
+    NotSealed {
+        /// The image.
+        id: ImageId,
+        /// The first such object.
+        object: Digest,
+    },
     /// An image of one kind where only the other will do.
     #[error("{id} is {is}, not {wanted}", id = .id.short(12))]
     OtherKind {

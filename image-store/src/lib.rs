@@ -29,6 +29,7 @@ mod lock;
 mod names;
 mod record;
 mod rootfs;
+mod seal;
 mod staging;
 mod store;
 mod sweep;

@@ -36,6 +36,11 @@ pub struct ImageRecord {
 }
 
 impl ImageRecord {
+    /// Whether everything that is mounted is sealed by fs-verity.
+    pub fn is_sealed(&self) -> bool {
+        self.index.verity.is_some() && self.rootfs.layers().all(|l| l.verity.is_some())
+    }
+
     /// Every object of the image, each once: layers, index, OCI documents.
     pub fn objects(&self) -> Vec<&Digest> {
         let layers = self.rootfs.layers().map(|l| &l.digest);
@@ -104,6 +109,9 @@ pub struct RecordedLayer {
     pub size: u64,
     /// How the tar is to be read.
     pub kind: LayerKind,
+    /// The fs-verity digest (SHA-256) of the tar, if it is sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verity: Option<Digest>,
 }
 
 /// The index as the record remembers it.
@@ -116,6 +124,9 @@ pub struct RecordedIndex {
     /// The tars it points into, in the order of its device table; layers
     /// without data of their own are not among them.
     pub devices: Vec<Digest>,
+    /// The fs-verity digest (SHA-256) of the EROFS file, if it is sealed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verity: Option<Digest>,
 }
 
 /// The documents an OCI image came with, byte for byte.

@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use manifests::appc::ImageManifest;
+use manifests::config::Verity;
 use manifests::digest::{Algorithm, Digest};
 use manifests::image_id::ImageId;
 use manifests::trust::Verification;
@@ -37,6 +38,7 @@ use crate::lock::{self, Wait};
 use crate::names::{self, NameRecord};
 use crate::record::{ImageRecord, OciObjects, RecordedIndex, RecordedLayer, Stack};
 use crate::rootfs::{Source, Tree, render};
+use crate::seal;
 use crate::store::Store;
 use crate::sweep::{GcReport, Keep};
 
@@ -68,6 +70,7 @@ struct Shared {
     /// Shared lock on `store/`.
     _lock: File,
     next: AtomicU64,
+    verity: Verity,
     objects: Mutex<HashMap<Digest, PathBuf>>,
 }
 
@@ -88,6 +91,7 @@ impl<'a> Staging<'a> {
                 dir,
                 _lock: lock,
                 next: AtomicU64::new(0),
+                verity: store.verity,
                 objects: Mutex::default(),
             }),
         })
@@ -142,11 +146,13 @@ impl<'a> Staging<'a> {
     /// nor stored, or a disk that is full; nothing is published then.
     pub fn commit(self, draft: ImageDraft) -> Result<ImageRecord> {
         let index = self.index(&draft.id, &draft.rootfs)?;
+        let level = self.store.verity;
         let layer = |layer: &StagedLayer| {
             Ok::<_, StoreError>(RecordedLayer {
                 digest: layer.object.digest.clone(),
                 size: layer.object.size,
                 kind: layer.kind,
+                verity: self.seal(&layer.object.digest, level)?,
             })
         };
         let record = ImageRecord {
@@ -186,6 +192,10 @@ impl<'a> Staging<'a> {
     pub fn replace(self, objects: &[StagedObject]) -> Result<()> {
         let digests = || objects.iter().map(|o| &o.digest);
         self.check_present(digests())?;
+        for digest in digests() {
+            // The record may say that they are, whatever is wanted today.
+            self.seal(digest, self.store.verity.max(Verity::BestEffort))?;
+        }
         self.sync()?;
         self.publish_objects(digests())?;
         for image in self.store.images()?.into_iter().flatten() {
@@ -240,10 +250,26 @@ impl<'a> Staging<'a> {
         let StagedObject { digest, size } = out.finish(None)?;
         let device = |&source: &u32| merged.digests[source as usize].clone();
         Ok(RecordedIndex {
+            verity: self.seal(&digest, self.store.verity)?,
             digest,
             size,
             devices: index.devices().iter().map(device).collect(),
         })
+    }
+
+    /// Seals an object, staged or stored; says its verity digest.
+    fn seal(&self, digest: &Digest, level: Verity) -> Result<Option<Digest>> {
+        let staged = self.shared.staged(digest);
+        let Some(path) = staged else {
+            let path = self.store.dirs.object(digest);
+            let sealed = seal::seal(&path, level)?;
+            if sealed.is_some() {
+                let file = File::open(&path).context("open", &path)?;
+                file.sync_all().context("sync", &path)?;
+            }
+            return Ok(sealed);
+        };
+        seal::seal(&path, level)
     }
 
     fn document(&self, document: &impl Serialize) -> Result<PathBuf> {
@@ -427,6 +453,11 @@ impl ObjectWriter {
             });
         }
         start_writeback(&self.file, self.started, self.written - self.started);
+        drop(self.file);
+        // What is large is sealed on the thread that made it.
+        if size >= WRITEBACK_SIZE {
+            seal::seal(&self.path, self.shared.verity)?;
+        }
         let objects = &self.shared.objects;
         let mut objects = objects.lock().unwrap_or_else(PoisonError::into_inner);
         objects.insert(digest.clone(), self.path);

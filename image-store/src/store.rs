@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use manifests::config::Verity;
 use manifests::digest::Digest;
 use manifests::image_id::ImageId;
 
@@ -27,6 +28,7 @@ use crate::verify::Verifier;
 pub struct Store {
     pub(crate) data_dir: PathBuf,
     pub(crate) dirs: Dirs,
+    pub(crate) verity: Verity,
 }
 
 impl Store {
@@ -37,7 +39,16 @@ impl Store {
         Self {
             dirs: Dirs::new(&data_dir),
             data_dir,
+            verity: Verity::default(),
         }
+    }
+
+    /// The same store with this use of fs-verity; [`Verity::BestEffort`] if
+    /// nothing is said.
+    #[must_use]
+    pub fn with_verity(mut self, verity: Verity) -> Self {
+        self.verity = verity;
+        self
     }
 
     /// A fresh staging directory of this boot.

@@ -14,4 +14,5 @@ pub mod network;
 pub mod process;
 pub mod seccomp;
 pub mod signals;
+pub mod verity;
 pub mod writeback;

@@ -11,11 +11,13 @@ mod unpack;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
+use manifests::config::Verity;
 use manifests::image_id::ImageId;
 
 use crate::error::Result;
 use crate::layer::StagedLayer;
 use crate::record::{ImageRecord, RecordedLayer, Stack};
+use crate::seal;
 use crate::staging::Merged;
 use crate::store::Store;
 use crate::sweep::{GcReport, Keep};
@@ -72,6 +74,7 @@ pub(crate) fn mount(
     image: &ImageRecord,
     choice: BackendChoice,
 ) -> Result<MountedImage> {
+    seal::check(store, image)?;
     let mut fallback = None;
     if choice == BackendChoice::Auto {
         match erofs::Erofs.provide(store, image)? {
@@ -84,6 +87,15 @@ pub(crate) fn mount(
             }
             Provided::Unable(reason) => fallback = Some(reason),
         }
+    }
+    if store.verity == Verity::Required {
+        return Err(crate::StoreError::NotSealable {
+            path: store.dirs.trees(),
+            reason: match fallback {
+                Some(reason) => format!("{reason}; an unpacked tree would be unchecked"),
+                None => "an unpacked tree is unchecked".to_owned(),
+            },
+        });
     }
     match tree::Trees.provide(store, image)? {
         Provided::Ready { path, root } => Ok(MountedImage {

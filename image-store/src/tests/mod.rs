@@ -9,6 +9,7 @@ mod export;
 mod hostile;
 mod merging;
 mod properties;
+mod seals;
 mod snapshot;
 mod store;
 

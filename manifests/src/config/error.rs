@@ -111,6 +111,9 @@ pub enum Problem {
     /// A second stage1 image.
     #[error("name and version of a default stage1 image are already specified")]
     SameStage1,
+    /// A second level for fs-verity.
+    #[error("the use of fs-verity is already specified")]
+    SameVerity,
     /// A second location.
     #[error("location of a default stage1 image is already specified")]
     SameStage1Location,

@@ -59,6 +59,7 @@ impl Config {
             "auth" => self.add_auth(parse(file, bytes)?),
             "dockerAuth" => self.add_docker_auth(parse(file, bytes)?),
             "paths" => self.paths.add(parse(file, bytes)?),
+            "store" => self.store.add(parse(file, bytes)?),
             _ => self.stage1.add(parse(file, bytes)?),
         };
         added.map_err(|source: Problem| ConfigError::Content {

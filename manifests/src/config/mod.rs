@@ -1,4 +1,4 @@
-//! rkt's configuration: credentials, paths and the choice of stage1.
+//! rkt's configuration: credentials, paths, the choice of stage1 and the care of the store.
 //!
 //! ```text
 //!   files ──▶ Config::add_file ──▶ one layer ──▶ Config::apply ──▶ all layers
@@ -18,6 +18,7 @@ mod file;
 mod paths;
 mod print;
 mod stage1;
+mod store;
 
 use std::collections::BTreeMap;
 
@@ -25,6 +26,7 @@ pub use auth::{AwsCredentials, Credentials, Password, UserPassword};
 pub use error::{ConfigError, Problem};
 pub use paths::Paths;
 pub use stage1::Stage1;
+pub use store::{Store, Verity};
 
 /// A directory of a layer that holds configuration files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,11 +37,13 @@ pub enum Directory {
     Paths,
     /// `stage1.d`
     Stage1,
+    /// `store.d`
+    Store,
 }
 
 impl Directory {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Auth, Self::Paths, Self::Stage1];
+    pub const ALL: [Self; 4] = [Self::Auth, Self::Paths, Self::Stage1, Self::Store];
 
     /// Its name below the layer's directory.
     pub fn as_str(self) -> &'static str {
@@ -47,6 +51,7 @@ impl Directory {
             Self::Auth => "auth.d",
             Self::Paths => "paths.d",
             Self::Stage1 => "stage1.d",
+            Self::Store => "store.d",
         }
     }
 
@@ -56,6 +61,7 @@ impl Directory {
             Self::Auth => &["auth", "dockerAuth"],
             Self::Paths => &["paths"],
             Self::Stage1 => &["stage1"],
+            Self::Store => &["store"],
         }
     }
 }
@@ -71,6 +77,8 @@ pub struct Config {
     pub paths: Paths,
     /// Which stage1 to use.
     pub stage1: Stage1,
+    /// How the image store keeps its files.
+    pub store: Store,
 }
 
 impl Config {
@@ -82,6 +90,7 @@ impl Config {
         self.docker_auth.extend(layer.docker_auth);
         self.paths.apply(layer.paths);
         self.stage1.apply(layer.stage1);
+        self.store.apply(layer.store);
     }
 }
 

@@ -4,11 +4,12 @@
 use serde::Serialize;
 use serde::ser::{SerializeSeq, SerializeStruct, Serializer};
 
-use super::{Config, Credentials, Password, UserPassword};
+use super::{Config, Credentials, Password, UserPassword, Verity};
 
 impl Serialize for Config {
     /// `{"stage0": […]}`: every domain, every registry, then one entry for
-    /// the paths and one for stage1 even if nothing was configured.
+    /// the paths and one for stage1 even if nothing was configured, one for the
+    /// store if something was.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut config = serializer.serialize_struct("Config", 1)?;
         config.serialize_field("stage0", &Entries(self))?;
@@ -72,6 +73,13 @@ impl Serialize for Entries<'_> {
             version,
             location: config.stage1.location.as_deref().unwrap_or_default(),
         })?;
+        if let Some(verity) = config.store.verity {
+            entries.serialize_element(&StoreEntry {
+                rkt_version: "v1",
+                rkt_kind: "store",
+                verity,
+            })?;
+        }
         entries.end()
     }
 }
@@ -131,4 +139,12 @@ struct Stage1Entry<'a> {
     name: &'a str,
     version: &'a str,
     location: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct StoreEntry {
+    rkt_version: &'static str,
+    rkt_kind: &'static str,
+    verity: Verity,
 }

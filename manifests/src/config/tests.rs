@@ -262,3 +262,26 @@ fn secrets_do_not_show_in_debug_output() {
     .unwrap();
     assert!(!format!("{layer:?}").contains("hunter2"));
 }
+
+#[test]
+fn the_use_of_fs_verity_is_one_of_three() {
+    let file = |level: &str| {
+        let text = format!(r#"{{"rktKind": "store", "rktVersion": "v1", "verity": "{level}"}}"#);
+        let mut config = Config::default();
+        config
+            .add_file(Directory::Store, "x.json", text.as_bytes())
+            .map(|()| config.store.verity)
+    };
+    for level in ["off", "best-effort", "required"] {
+        assert_eq!(file(level).unwrap(), Some(level.parse().unwrap()));
+    }
+    let error = file("sometimes").unwrap_err().to_string();
+    assert!(error.contains("x.json"), "{error}");
+    let mut low = Config::default();
+    let mut high = Config::default();
+    low.store.verity = Some(Verity::Off);
+    high.apply(low.clone());
+    assert_eq!(high.store.verity, Some(Verity::Off));
+    low.apply(Config::default());
+    assert_eq!(low.store.verity, Some(Verity::Off));
+}

@@ -129,7 +129,14 @@ impl Context {
 
     /// The image store.
     pub(crate) fn store(&self) -> Result<Store, Failure> {
-        Ok(Store::open(self.data_dir()?))
+        let verity = match self.global.verity {
+            Some(verity) => verity,
+            None => {
+                let configured = self.config(&[Directory::Store])?.store.verity;
+                configured.unwrap_or_default()
+            }
+        };
+        Ok(Store::open(self.data_dir()?).with_verity(verity))
     }
 }
 

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 
 use clap::{Arg, ArgAction, Args, Command};
+use manifests::config::Verity;
 use manifests::insecure::InsecureOptions;
 
 // What was typed; what it means is [`Context`](super::Context)'s business.
@@ -31,6 +32,10 @@ pub(crate) struct Global {
     /// paths, seccomp, all-fetch, all-run, all (comma-separated)
     #[arg(long, value_name = "LIST", default_value = "none")]
     pub(crate) insecure_options: InsecureOptions,
+    /// Seals of the store's files by fs-verity: required, best-effort or off
+    /// [default: best-effort, or what store.d says]
+    #[arg(long, value_name = "LEVEL")]
+    pub(crate) verity: Option<Verity>,
     /// Trust keys discovered over HTTPS without asking
     #[arg(long)]
     pub(crate) trust_keys_from_https: bool,

@@ -363,6 +363,7 @@ mod tests {
                 digest,
                 size: 0,
                 devices: Vec::new(),
+                verity: None,
             },
             origin: None,
             imported: SystemTime::UNIX_EPOCH,
