@@ -36,6 +36,7 @@ mod sweep;
 mod tar;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod verify;
 
 pub use backend::{BackendChoice, MountedImage};
@@ -49,4 +50,5 @@ pub use staging::{ImageDraft, ObjectWriter, StagedObject, Staging};
 pub use store::Store;
 pub use sweep::{GcReport, Keep};
 pub use tar::{TarError, TarFault};
+pub use usage::{ImageUsage, Usage};
 pub use verify::{Damage, Verifier};

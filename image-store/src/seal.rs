@@ -44,9 +44,13 @@ pub(crate) fn seal(path: &Path, level: Verity) -> Result<Option<Digest>> {
 /// A child of another thread may have the writer's descriptor until it executes
 /// something.
 fn enable(file: &File) -> io::Result<()> {
+    // No file system takes more than its own, and 4096 is what all have that
+    // have as much.
+    let own = rustix::fs::fstatfs(file)?.f_bsize;
+    let block_size = u32::try_from(own).map_or(4096, |own| own.min(4096));
     let mut tries = 100;
     loop {
-        match sys::verity::enable(file.as_fd()) {
+        match sys::verity::enable(file.as_fd(), block_size) {
             Err(e) if tries > 0 && is(&e, &[Errno::TXTBSY]) => tries -= 1,
             Err(e) if is(&e, &[Errno::INTR]) => {}
             other => return other,
@@ -60,6 +64,7 @@ const UNABLE: &[Errno] = &[
     Errno::OPNOTSUPP,
     Errno::NOTTY,
     Errno::NOSYS,
+    Errno::INVAL,
     Errno::ROFS,
     Errno::PERM,
     Errno::ACCESS,

@@ -20,6 +20,7 @@ use crate::names;
 use crate::record::{ImageRecord, Stack};
 use crate::staging::Staging;
 use crate::sweep::{self, GcReport, Keep};
+use crate::usage::{self, Usage};
 use crate::verify::Verifier;
 
 /// The store below one data directory. Cheap to open: no scan, no lock, and
@@ -304,6 +305,15 @@ impl Store {
     /// A layer is missing or no such tar, or the disk is full.
     pub fn rebuild_index(&self, image: &ImageRecord) -> Result<()> {
         self.stage()?.rebuild_index(image)
+    }
+
+    /// What these images, which should be all that can be read, and everything
+    /// else take on the disk.
+    ///
+    /// # Errors
+    /// A directory or file cannot be looked at.
+    pub fn usage(&self, images: &[ImageRecord]) -> Result<Usage> {
+        usage::usage(self, images)
     }
 
     /// For reading the objects of images again.

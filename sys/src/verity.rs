@@ -6,7 +6,6 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 const HASH_SHA256: u32 = 1;
-const BLOCK_SIZE: u32 = 4096;
 
 /// `struct fsverity_enable_arg`.
 #[repr(C)]
@@ -42,18 +41,20 @@ const ENABLE: u64 = request(IOC_WRITE, 133, size_of::<EnableArg>() as u64);
 /// The size is that of the header alone.
 const MEASURE: u64 = request(IOC_READ | IOC_WRITE, 134, 4);
 
-/// Seals the file (`FS_IOC_ENABLE_VERITY`, SHA-256, blocks of 4096 bytes, no
+/// Seals the file (`FS_IOC_ENABLE_VERITY`, SHA-256, blocks of `block_size`
+/// bytes, which is a power of two from 1024 to the file system's block size, no
 /// salt). `file` must be open for reading only, and nobody may have it open for
 /// writing.
 ///
 /// # Errors
 /// `EEXIST` if it is sealed, `EOPNOTSUPP` or `ENOTTY` if the file system or the
-/// kernel cannot, `ETXTBSY` if somebody may write to it.
-pub fn enable(file: BorrowedFd<'_>) -> io::Result<()> {
+/// kernel cannot, `ETXTBSY` if somebody may write to it, `EINVAL` for a block
+/// size that is not supported.
+pub fn enable(file: BorrowedFd<'_>, block_size: u32) -> io::Result<()> {
     let arg = EnableArg {
         version: 1,
         hash_algorithm: HASH_SHA256,
-        block_size: BLOCK_SIZE,
+        block_size,
         ..EnableArg::default()
     };
     // SAFETY: the kernel reads one struct fsverity_enable_arg, which `arg` is in

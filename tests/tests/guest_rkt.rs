@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tests::guest::{Debian, Guest, Kernel, Output};
+use tests::guest::{Debian, Disk, Guest, Kernel, Output};
 use tests::{Aci, Compression};
 
 /// The guest with rkt and `/in/sh.aci`, whose exec is `/bin/sh -c`.
@@ -164,4 +164,53 @@ fn the_suite_run_passes_under_systemd() {
 #[test]
 fn the_suite_lifecycle_passes_under_systemd() {
     assert_suite(Guest::nspawn(Debian::Trixie), "lifecycle");
+}
+
+/// What fs-verity is for: a bit that changes on the disk is not handed to an
+/// app, `image verify` names the object and `--repair` brings it back.
+#[test]
+fn a_sealed_image_is_checked_as_it_is_read() {
+    let disk = Disk::new(128);
+    let Some(guest) = with_image(Guest::qemu(Kernel::V6_12)) else {
+        return;
+    };
+    let out = guest.disk(&disk).run(
+        "export PATH=$PATH:/sbin:/usr/sbin
+         rkt() { command rkt --verity=required --insecure-options=image \"$@\"; }
+         id=$(rkt fetch --full /in/sh.aci)
+         run() { rkt run --net=none example.com/sh -- 'echo hello'; }
+         echo runs=$(run)
+         hex=${id#sha512-}
+         object=$(find /var/lib/rkt/store/objects -name \"$hex\")
+         sealed=$(fsverity measure $object | sed 's/ .*//')
+         grep -q \"$sealed\" /var/lib/rkt/store/images/$id && echo recorded=yes
+         sh -c \"echo x >>$object\" 2>/dev/null || echo written=no
+         rkt gc --grace-period=0s >/dev/null 2>&1
+         umount /run/rkt/images/*
+         disk=$(findmnt -no SOURCE /var/lib/rkt)
+         block=$(debugfs -R \"bmap ${object#/var/lib/rkt} 40\" $disk 2>/dev/null)
+         size=$(stat -fc %S /var/lib/rkt)
+         umount /var/lib/rkt
+         printf rotten | dd of=$disk bs=1 seek=$((block * size + 100)) conv=notrunc,fsync 2>/dev/null
+         mount $disk /var/lib/rkt
+         echo after=$(run 2>/dev/null)
+         rkt image verify $id >said 2>&1 || echo verify=$?
+         grep -q \"object sha512:$hex is damaged: unreadable\" said && echo named=yes
+         rkt image verify --repair $id >said 2>&1; echo repair=$?
+         echo again=$(run)
+         mv $object $object.old; cp $object.old $object
+         rkt gc --grace-period=0s >/dev/null 2>&1
+         umount /run/rkt/images/*
+         run 2>unsealed || echo unsealed=$(grep -c 'no longer sealed' unsealed)
+         cat said >&2",
+    );
+    assert_eq!(out.value("runs"), "hello", "{out}");
+    assert_eq!(out.value("recorded"), "yes", "{out}");
+    assert_eq!(out.value("written"), "no", "{out}");
+    assert_eq!(out.value("after"), "", "{out}");
+    assert_eq!(out.value("verify"), "254", "{out}");
+    assert_eq!(out.value("named"), "yes", "{out}");
+    assert_eq!(out.value("repair"), "0", "{out}");
+    assert_eq!(out.value("again"), "hello", "{out}");
+    assert_eq!(out.value("unsealed"), "1", "{out}");
 }

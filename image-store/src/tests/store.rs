@@ -440,3 +440,71 @@ fn two_data_directories_do_not_share_mounts() {
     assert_ne!(a.path, b.path);
     assert_ne!(super::device_of(&a.root), super::device_of(&b.root));
 }
+
+#[test]
+fn the_disk_usage_tells_shared_from_unique() {
+    let test = TestStore::new();
+    let (base, one, two) = (layer("base"), layer("one"), layer("two"));
+    let first = test.commit(&[&base, &one]).unwrap();
+    let second = test.commit(&[&base, &two]).unwrap();
+    let images = [first, second];
+    let usage = test.store.usage(&images).unwrap();
+    let blocks = |digest: &Digest| {
+        use std::os::unix::fs::MetadataExt;
+        let path = test.store.dirs.object(digest);
+        path.metadata().unwrap().blocks() * 512
+    };
+    let shared = blocks(&images[0].rootfs.layers[0].digest);
+    assert!(shared > 0);
+    assert_eq!(usage.shared, shared);
+    for (image, usage) in images.iter().zip(&usage.images) {
+        let unique = blocks(&image.rootfs.layers[1].digest) + blocks(&image.index.digest);
+        assert_eq!((usage.unique, usage.shared), (unique, shared));
+    }
+    assert_eq!(usage.unreferenced, 0);
+    // Without its record, an image's own objects are nobody's.
+    fs::remove_file(test.store.dirs.image(&images[1].id)).unwrap();
+    let left = test.store.usage(&images[..1]).unwrap();
+    assert_eq!(left.unreferenced, usage.images[1].unique);
+    assert_eq!(left.images[0].shared, 0);
+    assert_eq!(left.objects, usage.objects);
+}
+
+/// The figures of the budget, with 1,000 images; run it with
+/// `cargo test --release -p image-store -- --ignored --nocapture a_thousand`.
+#[test]
+#[ignore = "a measurement"]
+fn a_thousand_images_are_listed_and_removed_quickly() {
+    use std::time::Instant;
+    let test = TestStore::new();
+    let base = layer("base");
+    let mut images = Vec::new();
+    for number in 0..1000 {
+        let own = layer(&number.to_string());
+        let name = format!("docker://registry.example.com/team/app:{number}");
+        images.push(test.commit_named(&[&base, &own], &[&name]).unwrap());
+    }
+    let time = |what: &str, act: &dyn Fn(usize)| {
+        let mut times: Vec<Duration> = (0..9)
+            .map(|round| {
+                let start = Instant::now();
+                act(round);
+                start.elapsed()
+            })
+            .collect();
+        times.sort();
+        eprintln!("{what}: {:?} (median of 9)", times[4]);
+        times[4]
+    };
+    let store = &test.store;
+    let list = time("list", &|_| {
+        let names = store.names().unwrap();
+        let records = store.images().unwrap();
+        assert_eq!((names.len(), records.len()), (1000, 1000));
+    });
+    let remove = time("remove", &|round| {
+        store.remove(&images[round].id, &Keep::default()).unwrap();
+    });
+    let limit = Duration::from_millis(50);
+    assert!(list < limit && remove < limit, "{list:?} {remove:?}");
+}

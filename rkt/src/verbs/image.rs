@@ -1,6 +1,7 @@
 //! `rkt image …`.
 
 mod cat_manifest;
+mod du;
 mod export;
 mod extract;
 mod gc;
@@ -11,6 +12,7 @@ mod unpack;
 mod verify;
 
 pub(super) use cat_manifest::CatManifest;
+pub(super) use du::Du;
 pub(super) use export::Export;
 pub(super) use extract::Extract;
 pub(super) use gc::Gc;

@@ -81,6 +81,7 @@ pub(crate) const ALL: &[Verb] = &[
     plain::<image::Rm>(&["image", "rm"]),
     plain::<image::CatManifest>(&["image", "cat-manifest"]),
     plain::<image::Verify>(&["image", "verify"]),
+    plain::<image::Du>(&["image", "du"]),
     plain::<image::Export>(&["image", "export"]),
     as_root(plain::<image::Extract>(&["image", "extract"])),
     as_root(plain::<image::Render>(&["image", "render"])),

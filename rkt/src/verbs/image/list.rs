@@ -195,7 +195,7 @@ fn compare(field: Field, a: &Image, b: &Image) -> std::cmp::Ordering {
 }
 
 /// `name[:version]`.
-fn name(record: &ImageRecord) -> String {
+pub(super) fn name(record: &ImageRecord) -> String {
     match record.manifest.label("version") {
         Some(version) => format!("{}:{version}", record.manifest.name),
         None => record.manifest.name.to_string(),
