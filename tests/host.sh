@@ -48,16 +48,16 @@ need_packages() {
 # the PATH, CARGO_HOME and RUSTUP_HOME that lead to the toolchain.
 find_cargo() {
     builder=
-    home=${HOME:-/root}
+    caller_home=${HOME:-/root}
     caller=${SUDO_USER:-root}
     if [ "$caller" != root ]; then
-        home=$(getent passwd "$caller" | cut -d: -f6)
+        caller_home=$(getent passwd "$caller" | cut -d: -f6)
         # A tree that the caller cannot write to (cloned with sudo) is built by root.
         # shellcheck disable=SC2024 # the test is the caller's, there is no redirection
         if sudo -n -u "$caller" test -w .; then builder=$caller; fi
     fi
     if [ "$caller" != root ] || ! command -v cargo >/dev/null; then
-        for toolchain in "$home/.cargo" /usr/local/cargo; do
+        for toolchain in "$caller_home/.cargo" /usr/local/cargo; do
             if [ -x "$toolchain/bin/cargo" ]; then
                 PATH=$toolchain/bin:$PATH
                 rustup_home=$(dirname "$toolchain")/.rustup
@@ -70,7 +70,7 @@ find_cargo() {
         done
     fi
     export PATH
-    command -v cargo >/dev/null || die "no Rust toolchain found for user $caller (looked in PATH, $home/.cargo/bin and /usr/local/cargo/bin).
+    command -v cargo >/dev/null || die "no Rust toolchain found for user $caller (looked in PATH, $caller_home/.cargo/bin and /usr/local/cargo/bin).
 Install one as that user, then run this again:
     curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y"
     if [ -n "$builder" ]; then trap give_back EXIT; fi

@@ -40,7 +40,8 @@ impl Compression {
     pub fn pack(self, bytes: &[u8]) -> Vec<u8> {
         let program = match self {
             Self::Plain => return bytes.to_vec(),
-            Self::Gzip => "gzip",
+            // Without the time of the file: same input, same bytes.
+            Self::Gzip => "gzip -n",
             Self::Zstd => "zstd",
             Self::Xz => "xz",
             Self::Bzip2 => "bzip2",
@@ -50,7 +51,7 @@ impl Compression {
         let (plain, packed) = (dir.path().join("plain"), dir.path().join("packed"));
         fs::write(&plain, bytes).unwrap();
         Cmd::new("sh")
-            .args(["-c", "exec \"$0\" -q -c <\"$1\" >\"$2\"", program])
+            .args(["-c", "exec $0 -q -c <\"$1\" >\"$2\"", program])
             .args([&plain, &packed])
             .deadline(Duration::from_secs(600))
             .run()
