@@ -46,6 +46,18 @@ pub const NETWORK_RESOLV_CONF: &str = "net-resolv.conf";
 /// the app starts and when it ends.
 pub const STATUS_FILE: &str = "status";
 
+/// File in `apps/NAME` with what the app wrote to its standard output and
+/// error, as [`crate::log`] has it, when the pod [keeps logs](Pod::logs). The
+/// one before it has [`OLD_LOG_FILE`] as its name.
+pub const LOG_FILE: &str = "log";
+
+/// What [`LOG_FILE`] is called once it is full.
+pub const OLD_LOG_FILE: &str = "log.1";
+
+/// File in the pod directory with what the supervisor of a pod that keeps logs
+/// has to say itself.
+pub const SUPERVISOR_LOG_FILE: &str = "log";
+
 /// Environment variable that carries the number of the inherited descriptor
 /// whose lock says that the pod is alive.
 pub const LOCK_FD_ENV: &str = "RKT_LOCK_FD";
@@ -122,8 +134,21 @@ pub struct Pod {
     /// when that is one.
     #[serde(default)]
     pub interactive: bool,
+    /// What the apps write is kept in files of the pod directory instead of
+    /// going to the caller's descriptors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub logs: Option<Logs>,
     /// The apps, in starting order; they are stopped in reverse.
     pub apps: Vec<App>,
+}
+
+/// How much of what the apps write is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Logs {
+    /// Length of a log file, in bytes, at which the next one is begun. An app
+    /// has two: [`LOG_FILE`] and [`OLD_LOG_FILE`].
+    pub limit: u64,
 }
 
 /// Which network namespace the pod lives in.

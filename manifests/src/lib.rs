@@ -13,6 +13,7 @@ pub mod engine;
 pub mod image_id;
 pub mod insecure;
 pub mod isolation;
+pub mod log;
 pub mod network;
 pub mod oci;
 pub mod platform;

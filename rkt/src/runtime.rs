@@ -1,12 +1,19 @@
 //! From flags to a running pod: what `run` and `run-prepared` have in common.
 
-use manifests::engine::{Ipc, Network};
+use std::process::ExitCode;
+
+use manifests::engine::{Ipc, Logs, Network};
 use manifests::network::{DnsFlags, Hosts, NetChoice, Resolver};
+use stage0::images::Images;
 use stage0::networks;
-use stage0::start::Runtime;
+use stage0::pods::OwnedPod;
+use stage0::prepare::Blueprint;
+use stage0::stage1::Stage1;
+use stage0::start::{self, Runtime, StartError};
 
 use crate::cli::{Context, RuntimeFlags};
-use crate::failure::Failure;
+use crate::failure::{FAILURE, Failure, Outcome};
+use crate::output::say;
 
 /// The network of a pod for which none is asked.
 const DEFAULT_NETWORK: Network = Network::None;
@@ -30,8 +37,51 @@ pub(crate) fn runtime(flags: &RuntimeFlags, context: &Context) -> Result<Runtime
         resolver,
         hosts: Hosts::parse(flags.hosts_entry.iter().map(String::as_str))?,
         interactive: flags.interactive,
+        logs: logs(flags)?,
         insecure: context.insecure(),
     })
+}
+
+/// Least that may be kept of an app's output: a few long lines.
+const SMALLEST_LOG: u64 = 64 << 10;
+
+/// An app has two log files, each half as long as what is kept.
+fn logs(flags: &RuntimeFlags) -> Result<Option<Logs>, Failure> {
+    let size = u64::try_from(flags.log_size.units()).unwrap_or(0);
+    if size < SMALLEST_LOG {
+        return Err(Failure::new(format!(
+            "log size of {size} bytes too low. Try a reasonable value, such as --log-size=16Mi"
+        )));
+    }
+    Ok(flags.detach.then_some(Logs { limit: size / 2 }))
+}
+
+/// Starts the pod the way the flags say: this process becomes its supervisor,
+/// or leaves it to one of its own.
+pub(crate) fn start(
+    pod: OwnedPod,
+    blueprint: &Blueprint,
+    images: &Images<'_>,
+    runtime: &Runtime,
+    (stage1, detach): (&Stage1, bool),
+    context: &Context,
+) -> Outcome {
+    let tell = &mut |text: &str| context.tell(text);
+    if !detach {
+        match start::start(pod, blueprint, images, runtime, stage1, tell)? {}
+    }
+    let uuid = pod.uuid();
+    match start::detach(pod, blueprint, images, runtime, stage1, tell) {
+        Ok(()) => say(&uuid.to_string()),
+        Err(e) => {
+            let code = match &e {
+                StartError::Died { status, .. } => *status,
+                _ => FAILURE,
+            };
+            return Err(Failure::from(e).with_code(code));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn network(values: &[String], resolver: &Resolver, context: &Context) -> Result<Network, Failure> {

@@ -8,6 +8,7 @@
 pub mod boot;
 pub mod config;
 pub mod images;
+pub mod logs;
 mod names;
 pub mod networks;
 pub mod pods;

@@ -231,6 +231,7 @@ mod tests {
             resolver,
             hosts,
             interactive: false,
+            logs: None,
             insecure: manifests::insecure::InsecureOptions::default(),
         }
     }

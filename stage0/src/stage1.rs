@@ -5,6 +5,7 @@ use std::ffi::CString;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 
@@ -91,6 +92,14 @@ impl Stage1 {
             std::process::Command::new(format!("/proc/self/fd/{}", self.program.as_raw_fd()));
         command.arg0(PROGRAM).args(arguments);
         command
+    }
+
+    /// Whether this process executes the program now, as an app's process does
+    /// until it becomes the app; none when there is no such process.
+    pub(crate) fn is_executed_by(&self, pid: i32) -> Option<bool> {
+        let ours = rustix::fs::fstat(&self.program).ok()?;
+        let theirs = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?;
+        Some((theirs.dev(), theirs.ino()) == (ours.st_dev, ours.st_ino))
     }
 
     /// Becomes the program, with these arguments, and with these variables

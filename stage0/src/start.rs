@@ -8,12 +8,14 @@
 //!
 //! Nothing is synced: a pod that runs does not outlive the host's next boot.
 
+mod detached;
+
 use std::convert::Infallible;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use manifests::appc::{App, EventName, Isolator, RuntimeApp};
-use manifests::engine::{self, Ipc, LOCK_FD_ENV, Network, PIN_FDS_ENV, Rootfs};
+use manifests::engine::{self, Ipc, LOCK_FD_ENV, Logs, Network, PIN_FDS_ENV, Rootfs};
 use manifests::insecure::InsecureOptions;
 use manifests::network::{Hosts, PortError, Resolver};
 use rustix::io::FdFlags;
@@ -49,6 +51,8 @@ pub struct Runtime {
     pub hosts: Hosts,
     /// The one app has the caller's terminal.
     pub interactive: bool,
+    /// What the apps write is kept in files.
+    pub logs: Option<Logs>,
     /// Which protections are off.
     pub insecure: InsecureOptions,
 }
@@ -59,6 +63,19 @@ pub enum StartError {
     /// `--interactive` with several apps.
     #[error("interactive option only supports pods with one app")]
     InteractiveMany,
+    /// `--interactive` without a caller to interact with.
+    #[error("an interactive pod needs this terminal: it cannot be detached")]
+    InteractiveDetached,
+    /// A detached pod did not start.
+    #[error("pod \"{uuid}\" did not start{}", in_one_line(.said))]
+    Died {
+        /// The pod.
+        uuid: uuid::Uuid,
+        /// What its supervisor would end `rkt run` with.
+        status: u8,
+        /// What its supervisor said.
+        said: String,
+    },
     /// Something of the pod could not be resolved or written.
     #[error(transparent)]
     Prepare(#[from] PrepareError),
@@ -68,6 +85,9 @@ pub enum StartError {
     /// An app's wishes have no place in an OCI container.
     #[error(transparent)]
     Spec(#[from] SpecError),
+    /// Its files cannot be read.
+    #[error(transparent)]
+    Pod(#[from] PodError),
     /// The pod's directory.
     #[error("cannot transition to run")]
     Transition(#[source] PodError),
@@ -90,7 +110,41 @@ pub fn start(
     stage1: &Stage1,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Infallible, StartError> {
-    let engine = resolve(&pod, blueprint, images, runtime, tell)?;
+    let pins = hand_over(&mut pod, blueprint, images, runtime, tell)?;
+    become_stage1(pod, pins, stage1)
+}
+
+/// Starts the pod with a process of its own as its supervisor, and returns when
+/// every app's program runs (or has run, and ended). Nothing of the caller's
+/// stays with the pod: no terminal, no session, no descriptor, no directory.
+///
+/// # Errors
+/// What kept the pod from starting, or an app of it.
+pub fn detach(
+    mut pod: OwnedPod,
+    blueprint: &Blueprint,
+    images: &Images<'_>,
+    runtime: &Runtime,
+    stage1: &Stage1,
+    tell: &mut dyn FnMut(&str),
+) -> Result<(), StartError> {
+    if runtime.interactive {
+        return Err(StartError::InteractiveDetached);
+    }
+    let pins = hand_over(&mut pod, blueprint, images, runtime, tell)?;
+    detached::start(pod, pins, stage1)
+}
+
+/// Writes down what the engine is to do and moves the pod to where it runs.
+/// Comes back with what pins the images until stage1 has mounted them.
+fn hand_over(
+    pod: &mut OwnedPod,
+    blueprint: &Blueprint,
+    images: &Images<'_>,
+    runtime: &Runtime,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Vec<OwnedFd>, StartError> {
+    let engine = resolve(pod, blueprint, images, runtime, tell)?;
     if let Some(reason) = images.fallback() {
         tell(&format!("disabling overlay support: \"{reason}\""));
     }
@@ -99,10 +153,9 @@ pub fn start(
         .map_err(|e| PrepareError::io("write", &path)(std::io::Error::from(e)))?;
     crate::prepare::write(&path, &text)?;
     pod.move_to(Place::Run).map_err(StartError::Transition)?;
-    let pins = images
+    images
         .pins()
-        .map_err(PrepareError::io("pin the images of", pod.path()))?;
-    become_stage1(pod, pins, stage1)
+        .map_err(|e| PrepareError::io("pin the images of", pod.path())(e).into())
 }
 
 fn become_stage1(
@@ -112,22 +165,33 @@ fn become_stage1(
 ) -> Result<Infallible, StartError> {
     let failed = |what| PrepareError::io::<rustix::io::Errno>(what, pod.path());
     rustix::process::fchdir(pod.dir()).map_err(failed("enter"))?;
-    rustix::io::fcntl_setfd(pod.dir(), FdFlags::empty()).map_err(failed("hand over"))?;
-    let mut numbers = String::new();
-    for pin in &pins {
-        rustix::io::fcntl_setfd(pin, FdFlags::empty()).map_err(failed("hand over"))?;
-        if !numbers.is_empty() {
-            numbers.push(',');
-        }
-        numbers.push_str(&pin.as_raw_fd().to_string());
+    let [lock, pins] = inheritance(&pod, &pins)?;
+    let variables = [(LOCK_FD_ENV, lock.as_str()), (PIN_FDS_ENV, pins.as_str())];
+    Ok(stage1.exec(&["run", &pod.uuid().to_string()], &variables)?)
+}
+
+/// Lets the pod's lock and its images' pins through an `exec`; their numbers,
+/// as stage1 wants to be told them.
+fn inheritance(pod: &OwnedPod, pins: &[OwnedFd]) -> Result<[String; 2], StartError> {
+    let failed = |e: rustix::io::Errno| PrepareError::io("hand over", pod.path())(e);
+    rustix::io::fcntl_setfd(pod.dir(), FdFlags::empty()).map_err(failed)?;
+    let mut numbers = Vec::with_capacity(pins.len());
+    for pin in pins {
+        rustix::io::fcntl_setfd(pin, FdFlags::empty()).map_err(failed)?;
+        numbers.push(pin.as_raw_fd().to_string());
     }
-    let uuid = pod.uuid().to_string();
-    let lock = pod.dir().as_raw_fd().to_string();
-    let variables = [
-        (LOCK_FD_ENV, lock.as_str()),
-        (PIN_FDS_ENV, numbers.as_str()),
-    ];
-    Ok(stage1.exec(&["run", &uuid], &variables)?)
+    Ok([pod.dir().as_raw_fd().to_string(), numbers.join(",")])
+}
+
+fn in_one_line(text: &str) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .map(|line| line.strip_prefix("run: ").unwrap_or(line))
+        .collect();
+    if lines.is_empty() {
+        return String::new();
+    }
+    format!(": {}", lines.join("; "))
 }
 
 /// Everything the engine needs to know, found out.
@@ -169,6 +233,7 @@ fn resolve(
         network: network(&runtime.network, blueprint)?,
         ipc: runtime.ipc,
         interactive: runtime.interactive,
+        logs: runtime.logs,
         apps,
         hostname,
     })

@@ -5,15 +5,21 @@
 //! descriptor an app could read what is typed elsewhere on it, or type itself.
 //! Otherwise it gets pipes or a terminal of its own, and the supervisor
 //! copies.
+//!
+//! A pod that keeps logs has pipes too: the supervisor, the only writer of the
+//! files, gives each line its time and begins a new file before one grows too
+//! long, which apps that wrote into a file themselves could not be held to.
 
 use std::os::fd::OwnedFd;
 
+use manifests::log::Stream;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Gid, Uid};
 
 use crate::error::{Error, Result};
 use crate::plan::Plan;
+use crate::supervisor::log::Log;
 use crate::supervisor::relay::{Relay, Target};
 
 /// The standard descriptors of one app; none means the caller's.
@@ -73,11 +79,30 @@ pub fn open(plan: &Plan, relay: &mut Relay) -> Result<Vec<Stdio>> {
         }
         let owner = (app.process.uid, app.process.gid);
         let label = several.then_some(app.name.as_str());
+        if let Some(logs) = plan.logs {
+            let (output, written_output) = pipe(owner)?;
+            let (error, written_error) = pipe(owner)?;
+            stdio.output = Some(output);
+            stdio.error = Some(error);
+            relay.add_log(
+                Log::create(&app.name, logs)?,
+                [
+                    (written_output, Stream::Output),
+                    (written_error, Stream::Error),
+                ],
+            );
+            all.push(stdio);
+            continue;
+        }
         if !plan.interactive && (several || tty(stdout)) {
-            stdio.output = Some(pipe(relay, Target::Output, label, owner)?);
+            let (output, written) = pipe(owner)?;
+            stdio.output = Some(output);
+            relay.add_pipe(written, Target::Output, label);
         }
         if !plan.interactive && (several || tty(stderr)) {
-            stdio.error = Some(pipe(relay, Target::Error, label, owner)?);
+            let (error, written) = pipe(owner)?;
+            stdio.error = Some(error);
+            relay.add_pipe(written, Target::Error, label);
         }
         all.push(stdio);
     }
@@ -90,14 +115,9 @@ fn null() -> Result<OwnedFd> {
         .map_err(Error::system("open", "/dev/null"))
 }
 
-/// A pipe that the supervisor reads from. It belongs to the app's user, or
-/// the app could not open `/dev/stdout`.
-fn pipe(
-    relay: &mut Relay,
-    target: Target,
-    label: Option<&str>,
-    (uid, gid): (u32, u32),
-) -> Result<OwnedFd> {
+/// A pipe for an app to write to, and the end that the supervisor reads. It
+/// belongs to the app's user, or the app could not open `/dev/stdout`.
+fn pipe((uid, gid): (u32, u32)) -> Result<(OwnedFd, OwnedFd)> {
     let failed = || Error::attempt("make", "a pipe");
     let (read, write) =
         rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed().because(e))?;
@@ -106,6 +126,5 @@ fn pipe(
         rustix::fs::fchown(&write, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
             .map_err(|e| failed().because(e))?;
     }
-    relay.add_pipe(read, target, label);
-    Ok(write)
+    Ok((write, read))
 }

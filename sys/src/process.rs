@@ -8,6 +8,8 @@ use std::fs;
 use std::io;
 use std::marker::PhantomData;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 
 use bitflags::bitflags;
 
@@ -121,6 +123,22 @@ pub fn fork(
         }
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Makes the command's process the leader of a new session (setsid(2)): no
+/// terminal controls it, and no shell's signals reach it.
+pub fn in_new_session(command: &mut Command) {
+    let setsid = || {
+        // SAFETY: the call takes and touches no memory.
+        if unsafe { libc::setsid() } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec the closure makes one system call that is
+    // safe in a signal handler (signal-safety(7)); it allocates nothing and
+    // takes no lock that another thread could have held at the fork.
+    unsafe { command.pre_exec(setsid) };
 }
 
 /// Ends this process at once: no destructors, no flushing, as a child must

@@ -152,4 +152,11 @@ pub(crate) struct RuntimeFlags {
     /// Give the app this terminal (one app only)
     #[arg(long)]
     pub(crate) interactive: bool,
+    /// Leave the pod running on its own and print its UUID once its apps have started; what they
+    /// write is kept for rkt logs
+    #[arg(long)]
+    pub(crate) detach: bool,
+    /// Most that is kept of what each app of a detached pod writes
+    #[arg(long, value_name = "QUANTITY", default_value = "16Mi")]
+    pub(crate) log_size: Quantity,
 }

@@ -8,6 +8,7 @@ mod gc;
 mod help;
 mod image;
 mod list;
+mod logs;
 mod man;
 mod network;
 mod prepare;
@@ -73,6 +74,7 @@ pub(crate) const ALL: &[Verb] = &[
     images::<fetch::Fetch>(&["fetch"]),
     plain::<list::List>(&["list"]),
     plain::<status::Status>(&["status"]),
+    plain::<logs::Logs>(&["logs"]),
     plain::<stop::Stop>(&["stop"]),
     as_root(plain::<rm::Rm>(&["rm"])),
     as_root(plain::<gc::Gc>(&["gc"])),

@@ -5,7 +5,6 @@ use std::path::PathBuf;
 use clap::Args;
 use stage0::images::Images as PodImages;
 use stage0::pods::OwnedPod;
-use stage0::start;
 
 use crate::cli::{
     Context, EnvironmentFlags, ImageFlags, Images, PodFlags, RuntimeFlags, WithImages,
@@ -25,6 +24,7 @@ EXAMPLES:
         example.com/web:1.0 --mount=volume=data,target=/data
     rkt run example.com/app --name=app -- --verbose --- example.com/log --exec=/bin/tail -- -f /log
     rkt run --interactive docker://debian --exec=/bin/bash
+    uuid=$(rkt run --detach example.com/web) && rkt logs --follow $uuid
 
 EXIT STATUS:
     That of the first app that failed, else 0. An app killed by signal N counts as N. 203: a
@@ -76,7 +76,7 @@ impl WithImages for Run {
             self.pod.no_overlay,
             context,
         )?;
-        let tell = &mut |text: &str| context.tell(text);
-        match start::start(pod, &blueprint, &pod_images, &runtime, &stage1, tell)? {}
+        let how = (&stage1, self.runtime.detach);
+        runtime::start(pod, &blueprint, &pod_images, &runtime, how, context)
     }
 }

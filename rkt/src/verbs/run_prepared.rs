@@ -6,7 +6,6 @@ use clap::Args;
 use stage0::images::Images as PodImages;
 use stage0::pods::{PodError, State};
 use stage0::prepare::{self, Blueprint};
-use stage0::start;
 
 use crate::cli::{Context, RuntimeFlags, Simple};
 use crate::failure::{FAILURE, Failure, Outcome};
@@ -57,7 +56,7 @@ impl Simple for RunPrepared {
             Err(e) => return Err(e.into()),
         };
         let pod_images = PodImages::new(&store);
-        let tell = &mut |text: &str| context.tell(text);
-        match start::start(owned, &blueprint, &pod_images, &runtime, &stage1, tell)? {}
+        let how = (&stage1, self.runtime.detach);
+        runtime::start(owned, &blueprint, &pod_images, &runtime, how, context)
     }
 }

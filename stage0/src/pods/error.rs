@@ -63,7 +63,7 @@ pub enum PodError {
 
 impl PodError {
     /// For `map_err`: names the operation and its object.
-    pub(super) fn io<E: Into<io::Error>>(
+    pub(crate) fn io<E: Into<io::Error>>(
         what: &'static str,
         path: impl Into<PathBuf>,
     ) -> impl FnOnce(E) -> Self {

@@ -8,7 +8,7 @@ use rustix::fs::{FlockOperation, Mode, OFlags, flock};
 use rustix::io::Errno;
 use uuid::Uuid;
 
-use super::{Place, PodError, Pods, State, remove};
+use super::{Place, Pod, PodError, Pods, State, remove};
 
 /// The right to move, fill and delete one pod. Dropping it gives the lock back;
 /// a pod this process made is also removed, unless it was [`kept`](Self::keep).
@@ -132,6 +132,14 @@ impl OwnedPod {
     /// Its directory, whatever it is called.
     pub fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
+    }
+
+    /// The pod as others see it.
+    ///
+    /// # Errors
+    /// What stops us from looking.
+    pub fn look(&self) -> Result<Pod, PodError> {
+        self.pods.sample(self.uuid)
     }
 
     /// Renames the directory into its next place.

@@ -13,7 +13,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use manifests::engine::{self, Ipc, Network, Pod};
+use manifests::engine::{self, Ipc, Logs, Network, Pod};
 use oci_spec::runtime::{LinuxDeviceType, LinuxNamespaceType, LinuxResources, Spec};
 use sys::mount_attributes::Propagation;
 
@@ -36,6 +36,8 @@ pub struct Plan {
     pub ipc: Ipc,
     /// The one app has the caller's standard input.
     pub interactive: bool,
+    /// What the apps write is kept in files.
+    pub logs: Option<Logs>,
     /// Its apps, in starting order.
     pub apps: Vec<App>,
 }
@@ -153,6 +155,7 @@ impl Plan {
             network: pod.network,
             ipc: pod.ipc,
             interactive: pod.interactive,
+            logs: pod.logs,
             apps,
         })
     }

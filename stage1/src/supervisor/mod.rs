@@ -11,6 +11,7 @@
 //! Invariant: the pod's record of cgroups is written before the first of them
 //! is made, so that gc can undo what a killed supervisor could not.
 
+pub mod log;
 mod network;
 pub mod relay;
 mod terminal;

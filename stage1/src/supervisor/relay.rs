@@ -5,12 +5,17 @@
 //! poll(2) says is writable does not block (pipe(7)). Data waits in a queue
 //! until then, and while a queue is long its sources are not read, so a slow
 //! reader slows the apps and never us.
+//!
+//! What goes into a pod's own [log files](super::log) waits for nobody.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use manifests::log::Stream;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
+
+use super::log::Log;
 
 /// Most that is written at once (`PIPE_BUF`).
 const CHUNK: usize = 4096;
@@ -19,7 +24,7 @@ const CHUNK: usize = 4096;
 const FULL: usize = 16 * CHUNK;
 
 /// Longest line that is kept together with its label.
-const LINE: usize = 2 * CHUNK;
+pub(super) const LINE: usize = 2 * CHUNK;
 
 /// Where data goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,10 +37,18 @@ pub enum Target {
     Terminal,
 }
 
+/// Where a source's data goes.
+#[derive(Debug, Clone, Copy)]
+enum Outlet {
+    Target(Target),
+    /// The log with this place, as one of the app's streams.
+    Log(usize, Stream),
+}
+
 #[derive(Debug)]
 struct Source {
     from: Origin,
-    to: Target,
+    to: Outlet,
     /// Written before each line.
     label: Option<Vec<u8>>,
     /// A line that has not ended yet.
@@ -63,6 +76,7 @@ struct Sink {
 pub struct Relay {
     sources: Vec<Source>,
     sinks: [Sink; 3],
+    logs: Vec<Log>,
     terminal: Option<OwnedFd>,
 }
 
@@ -81,10 +95,24 @@ impl Relay {
     pub fn add_pipe(&mut self, from: OwnedFd, to: Target, label: Option<&str>) {
         self.sources.push(Source {
             from: Origin::Pipe(from),
-            to,
+            to: Outlet::Target(to),
             label: label.map(|name| format!("[{name}] ").into_bytes()),
             partial: Vec::new(),
         });
+    }
+
+    /// Keeps what comes out of these pipes in a log file. The pipes are not
+    /// blocking.
+    pub fn add_log(&mut self, log: Log, pipes: [(OwnedFd, Stream); 2]) {
+        self.logs.push(log);
+        for (from, stream) in pipes {
+            self.sources.push(Source {
+                from: Origin::Pipe(from),
+                to: Outlet::Log(self.logs.len() - 1, stream),
+                label: None,
+                partial: Vec::new(),
+            });
+        }
     }
 
     /// Copies between this terminal and the caller's standard input and
@@ -97,7 +125,7 @@ impl Relay {
         ] {
             self.sources.push(Source {
                 from,
-                to,
+                to: Outlet::Target(to),
                 label: None,
                 partial: Vec::new(),
             });
@@ -116,8 +144,11 @@ impl Relay {
             .iter()
             .enumerate()
             .filter_map(|(index, source)| {
-                let sink = &self.sinks[source.to as usize];
-                (sink.queue.len() < FULL).then_some(Watched::Read(index))
+                let full = match source.to {
+                    Outlet::Target(to) => self.sinks[to as usize].queue.len() >= FULL,
+                    Outlet::Log(..) => false,
+                };
+                (!full).then_some(Watched::Read(index))
             });
         let writes = [Target::Output, Target::Error, Target::Terminal]
             .into_iter()
@@ -161,9 +192,9 @@ impl Relay {
         for watched in ready {
             match watched {
                 Watched::Read(index) => {
-                    if !self.read(index) {
+                    if self.read(index) == Progress::Over {
                         let mut source = self.sources.remove(index);
-                        source.finish(&mut self.sinks);
+                        source.finish(&mut self.sinks, &mut self.logs);
                         hung_up |= matches!(source.from, Origin::Input);
                     }
                 }
@@ -177,21 +208,32 @@ impl Relay {
         }
     }
 
-    /// Reads once; false when there will be nothing more.
-    fn read(&mut self, index: usize) -> bool {
+    /// Reads once.
+    fn read(&mut self, index: usize) -> Progress {
         let mut chunk = [0; CHUNK];
         match rustix::io::read(self.origin(index), &mut chunk) {
-            Ok(0) => false,
+            Ok(0) => Progress::Over,
             Ok(length) => {
                 let source = &mut self.sources[index];
-                let sink = &mut self.sinks[source.to as usize];
-                source.take(&chunk[..length], sink);
-                // The app shall see that nobody listens: its pipe breaks too.
-                !sink.broken
+                let data = &chunk[..length];
+                match source.to {
+                    Outlet::Target(to) => {
+                        let sink = &mut self.sinks[to as usize];
+                        source.take(data, sink);
+                        // The app shall see that nobody listens: its pipe breaks too.
+                        if sink.broken {
+                            return Progress::Over;
+                        }
+                    }
+                    Outlet::Log(log, stream) => {
+                        self.logs[log].take(stream, &mut source.partial, data);
+                    }
+                }
+                Progress::Some
             }
-            Err(Errno::AGAIN | Errno::INTR) => true,
+            Err(Errno::AGAIN | Errno::INTR) => Progress::None,
             // A terminal's slave is closed (EIO), or it cannot be read at all.
-            Err(_) => false,
+            Err(_) => Progress::Over,
         }
     }
 
@@ -219,19 +261,13 @@ impl Relay {
         for index in (0..self.sources.len()).rev() {
             let to = self.sources[index].to;
             if !matches!(self.sources[index].from, Origin::Input) {
-                let mut before = usize::MAX;
-                while self.sinks[to as usize].queue.len() != before {
-                    self.drain(to);
-                    before = 0;
-                    if !self.read(index) {
-                        break;
-                    }
-                    if self.sinks[to as usize].queue.is_empty() {
-                        break;
+                while self.read(index) == Progress::Some {
+                    if let Outlet::Target(to) = to {
+                        self.drain(to);
                     }
                 }
             }
-            self.sources[index].finish(&mut self.sinks);
+            self.sources[index].finish(&mut self.sinks, &mut self.logs);
         }
         self.sources.clear();
         self.drain(Target::Output);
@@ -243,6 +279,15 @@ impl Relay {
             self.write(target);
         }
     }
+}
+
+/// What came of reading a source once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Some,
+    None,
+    /// There will be nothing more.
+    Over,
 }
 
 impl Source {
@@ -269,9 +314,13 @@ impl Source {
     }
 
     /// Passes on a last line that never ended.
-    fn finish(&mut self, sinks: &mut [Sink; 3]) {
-        if !self.partial.is_empty() {
-            self.take(b"\n", &mut sinks[self.to as usize]);
+    fn finish(&mut self, sinks: &mut [Sink; 3], logs: &mut [Log]) {
+        if self.partial.is_empty() {
+            return;
+        }
+        match self.to {
+            Outlet::Target(to) => self.take(b"\n", &mut sinks[to as usize]),
+            Outlet::Log(log, stream) => logs[log].take(stream, &mut self.partial, b"\n"),
         }
     }
 }
@@ -283,7 +332,7 @@ mod tests {
     fn source(label: Option<&str>) -> Source {
         Source {
             from: Origin::Input,
-            to: Target::Output,
+            to: Outlet::Target(Target::Output),
             label: label.map(|l| format!("[{l}] ").into_bytes()),
             partial: Vec::new(),
         }
@@ -300,7 +349,7 @@ mod tests {
         source.take(b"one\ntw", &mut sinks[0]);
         assert_eq!(text(&sinks[0]), "[web] one\n");
         source.take(b"o\n\nthree", &mut sinks[0]);
-        source.finish(&mut sinks);
+        source.finish(&mut sinks, &mut []);
         assert_eq!(
             text(&sinks[0]),
             "[web] one\n[web] two\n[web] \n[web] three\n"

@@ -1,0 +1,122 @@
+//! A pod that outlives the command that started it.
+//!
+//! The supervisor is a child that leads a session of its own; when this
+//! command ends, init adopts it. Its standard descriptors are `/dev/null` and
+//! the pod's own log, its working directory is the pod's, and stage1 closes
+//! every descriptor but the pod's lock and pins. This command stays until the
+//! pod's files say that all apps run, so that whoever asked hears of a failure.
+
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, ExitStatus, Stdio};
+use std::time::Duration;
+
+use manifests::engine::{EXIT_FAILURE, LOCK_FD_ENV, PIN_FDS_ENV, SUPERVISOR_LOG_FILE};
+
+use super::{OwnedFd, StartError, inheritance};
+use crate::pods::{OwnedPod, Pod, PodError};
+use crate::prepare::PrepareError;
+use crate::stage1::Stage1;
+
+/// Between two looks at the pod's files, at first.
+const SOON: Duration = Duration::from_micros(500);
+
+/// The same when a pod takes its time, waiting for an app's pre-start handler.
+const LATER: Duration = Duration::from_millis(20);
+
+/// Starts the supervisor of a pod that stands where it runs, and waits until
+/// its apps run.
+pub(super) fn start(pod: OwnedPod, pins: Vec<OwnedFd>, stage1: &Stage1) -> Result<(), StartError> {
+    let path = pod.path();
+    let failed = |what| PrepareError::io::<std::io::Error>(what, &path);
+    let log = open_log(&path).map_err(failed("make the log of"))?;
+    let uuid = pod.uuid();
+    let [lock, numbers] = inheritance(&pod, &pins)?;
+    let mut command = stage1.command(&["run", &uuid.to_string()]);
+    command
+        .current_dir(&path)
+        .env(LOCK_FD_ENV, lock)
+        .env(PIN_FDS_ENV, numbers)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone().map_err(failed("make the log of"))?)
+        .stderr(log);
+    sys::process::in_new_session(&mut command);
+    let child = command.spawn().map_err(failed("start the supervisor of"))?;
+    let seen = pod.look()?;
+    // From here on only the supervisor holds the lock.
+    drop((pod.into_lock(), pins));
+    wait(child, &seen, stage1)
+}
+
+fn open_log(pod: &Path) -> std::io::Result<File> {
+    File::options()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(pod.join(SUPERVISOR_LOG_FILE))
+}
+
+fn wait(mut supervisor: Child, pod: &Pod, stage1: &Stage1) -> Result<(), StartError> {
+    let apps: Vec<String> = pod
+        .manifest()?
+        .apps
+        .into_iter()
+        .map(|app| app.name.to_string())
+        .collect();
+    let mut period = SOON;
+    loop {
+        // Looked at before the files: what a supervisor that ended has written
+        // is all there then.
+        let ended = supervisor.try_wait().unwrap_or_default();
+        let begun = begun(pod, &apps, stage1)?;
+        if let Begun::Failed = begun {
+            // The others are being stopped; their end is awaited.
+            let ended = supervisor.wait().unwrap_or_default();
+            return Err(died(pod, ended));
+        }
+        if begun == Begun::All {
+            return Ok(());
+        }
+        if let Some(status) = ended {
+            return Err(died(pod, status));
+        }
+        std::thread::sleep(period);
+        period = (period * 2).min(LATER);
+    }
+}
+
+/// How far a pod has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    Some,
+    All,
+    /// An app could not be started.
+    Failed,
+}
+
+fn begun(pod: &Pod, apps: &[String], stage1: &Stage1) -> Result<Begun, PodError> {
+    let mut all = pod.supervisor()?.is_some() && pod.init()?.is_some();
+    for app in apps {
+        let status = pod.app_status(app)?.unwrap_or_default();
+        if status.error.is_some() && status.finished.is_some() {
+            return Ok(Begun::Failed);
+        }
+        // It says that it starts right before it executes its program. One that
+        // is neither there nor finished has an end yet to be written down.
+        let executes = |pid| stage1.is_executed_by(pid) == Some(false);
+        all &= status.finished.is_some()
+            || status.started.is_some() && status.pid.is_some_and(executes);
+    }
+    Ok(if all { Begun::All } else { Begun::Some })
+}
+
+fn died(pod: &Pod, status: ExitStatus) -> StartError {
+    let status = status.code().or(status.signal()).filter(|code| *code != 0);
+    StartError::Died {
+        uuid: pod.uuid(),
+        status: u8::try_from(status.unwrap_or(EXIT_FAILURE)).unwrap_or(u8::MAX),
+        said: std::fs::read_to_string(pod.path().join(SUPERVISOR_LOG_FILE)).unwrap_or_default(),
+    }
+}
