@@ -6,6 +6,7 @@
 //! `error` of a pod; all are left out when there is nothing to tell.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::time::SystemTime;
 
 use image_store::Store;
@@ -159,15 +160,20 @@ impl PodReport {
         report
     }
 
-    /// The networks for people: `NET:ip4=ADDRESS`, joined by `separator`.
+    /// The networks for people: `NET:ip4=ADDRESS` for each address, joined by
+    /// `separator`.
     pub(crate) fn networks(&self, separator: &str) -> String {
         let words: Vec<String> = self
             .networks
             .iter()
-            .map(|network| match network.ip {
-                Some(ip) if ip.is_ipv4() => format!("{}:ip4={ip}", network.net_name),
-                Some(ip) => format!("{}:ip6={ip}", network.net_name),
-                None => network.net_name.clone(),
+            .flat_map(|network| {
+                let name = &network.net_name;
+                let addresses = network.ips.iter().map(|ip| match ip.addr() {
+                    IpAddr::V4(ip) => format!("{name}:ip4={ip}"),
+                    IpAddr::V6(ip) => format!("{name}:ip6={ip}"),
+                });
+                let none = network.ips.is_empty().then(|| name.clone());
+                addresses.chain(none).collect::<Vec<_>>()
             })
             .collect();
         words.join(separator)

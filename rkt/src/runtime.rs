@@ -15,9 +15,6 @@ use crate::cli::{Context, RuntimeFlags};
 use crate::failure::{FAILURE, Failure, Outcome};
 use crate::output::say;
 
-/// The network of a pod for which none is asked.
-const DEFAULT_NETWORK: Network = Network::None;
-
 /// What the flags mean.
 pub(crate) fn runtime(flags: &RuntimeFlags, context: &Context) -> Result<Runtime, Failure> {
     let dns = DnsFlags {
@@ -85,9 +82,6 @@ pub(crate) fn start(
 }
 
 fn network(values: &[String], resolver: &Resolver, context: &Context) -> Result<Network, Failure> {
-    if values.is_empty() {
-        return Ok(DEFAULT_NETWORK);
-    }
     let choice = NetChoice::parse(values.iter().map(String::as_str))?;
     let tell = &mut |text: &str| context.tell(text);
     Ok(networks::plan(

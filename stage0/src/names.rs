@@ -7,17 +7,18 @@
 //! directory, or the app has no overlay, a file of the pod's is mounted.
 
 use std::fs::Permissions;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use manifests::engine::{NETWORK_RESOLV_CONF, Network};
-use manifests::network::{Hosts, Resolver, render_hosts, render_resolv_conf};
-use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
+use manifests::network::{Hosts, Resolver, extend_hosts, render_hosts, render_resolv_conf};
+use rustix::fs::{Mode, OFlags, fstat};
 use rustix::io::Errno;
 
 use crate::images::AppRoot;
 use crate::pods::APPS;
-use crate::prepare::{PrepareError, make_dir, write};
+use crate::prepare::{PrepareError, make_dir, users, write};
 use crate::resolved::ResolvedMount;
 use crate::start::Runtime;
 
@@ -45,6 +46,8 @@ enum Source {
 pub(crate) struct Files<'a> {
     runtime: &'a Runtime,
     hostname: &'a str,
+    /// The names by which its apps know the pod and each other.
+    names: Vec<&'a str>,
     /// The pod's directory now.
     pod: &'a Path,
     /// Where it will stand when the pod runs.
@@ -56,12 +59,20 @@ impl<'a> Files<'a> {
     pub(crate) fn new(
         runtime: &'a Runtime,
         hostname: &'a str,
+        apps: impl Iterator<Item = &'a str>,
         pod: &'a Path,
         final_pod: &'a Path,
     ) -> Self {
+        let mut names = vec![hostname];
+        for app in apps {
+            if !names.contains(&app) && app != "localhost" {
+                names.push(app);
+            }
+        }
         Self {
             runtime,
             hostname,
+            names,
             pod,
             final_pod,
         }
@@ -128,12 +139,15 @@ impl<'a> Files<'a> {
     }
 
     fn hosts(&self, root: &AppRoot) -> Source {
-        let names = [self.hostname];
+        let names = &self.names;
         match &self.runtime.hosts {
             Hosts::Host => Source::Host("/etc/hosts"),
-            Hosts::Image if has(root, "/etc/hosts") => Source::Image,
-            Hosts::Image => Source::Generated(render_hosts(&names, &[])),
-            Hosts::Entries(entries) => Source::Generated(render_hosts(&names, entries)),
+            Hosts::Image => match read(root, "/etc/hosts") {
+                Ok(None) => Source::Generated(render_hosts(names, &[])),
+                Ok(Some(text)) => Source::Generated(extend_hosts(&text, names)),
+                Err(_) => Source::Image,
+            },
+            Hosts::Entries(entries) => Source::Generated(render_hosts(names, entries)),
         }
     }
 
@@ -195,14 +209,19 @@ fn mount(source: PathBuf, target: &str, read_only: bool) -> ResolvedMount {
     }
 }
 
-/// Something that cannot be looked at is there: we do not cover it.
-fn has(root: &AppRoot, path: &str) -> bool {
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    !matches!(
-        openat2(root.dir(), path, flags, Mode::empty(), resolve),
-        Err(Errno::NOENT)
-    )
+/// A text file of the image; none where it has none.
+///
+/// # Errors
+/// It is there, but is nothing that we could give back changed.
+fn read(root: &AppRoot, path: &str) -> std::io::Result<Option<String>> {
+    match users::read(root.dir(), path) {
+        Ok(bytes) if bytes.len() as u64 >= users::LONGEST => Err(Errno::FBIG.into()),
+        Ok(bytes) => String::from_utf8(bytes)
+            .map(Some)
+            .map_err(std::io::Error::other),
+        Err(e) if e.kind() == ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e),
+    }
 }
 
 /// Apps read it, whoever they run as.
@@ -267,7 +286,8 @@ mod tests {
         /// `source on target`, then `target` alone for what is in the layer.
         fn given(&self, runtime: &Runtime, own: bool, taken: &[ResolvedMount]) -> Vec<String> {
             let pod = self.tmp.path().join("pod");
-            let files = Files::new(runtime, "pod", &pod, Path::new("/final"));
+            let apps = ["app", "db"].into_iter();
+            let files = Files::new(runtime, "pod", apps, &pod, Path::new("/final"));
             let mounts = files.give("app", &self.root(own), taken).unwrap();
             let mut told: Vec<String> = mounts
                 .iter()
@@ -290,20 +310,30 @@ mod tests {
 
     fn with_hosts(etc: &Path) {
         plain(etc);
-        std::fs::write(etc.join("hosts"), "").unwrap();
+        std::fs::write(etc.join("hosts"), "10.0.0.1 db").unwrap();
     }
 
     #[test]
-    fn an_image_with_hosts_of_its_own_keeps_them() {
+    fn an_image_with_hosts_of_its_own_keeps_them_and_gets_the_pods_names() {
         let own = runtime(Resolver::Networks, Hosts::Image);
-        assert_eq!(
-            Example::new(with_hosts).given(&own, false, &[]),
-            ["hostname"]
-        );
-        assert_eq!(
-            Example::new(plain).given(&own, false, &[]),
-            ["hosts", "hostname"]
-        );
+        for (make_etc, text) in [
+            (with_hosts as fn(&Path), "10.0.0.1 db\n"),
+            (plain, "# Generated by rkt\n"),
+        ] {
+            let example = Example::new(make_etc);
+            assert_eq!(example.given(&own, false, &[]), ["hosts", "hostname"]);
+            let hosts = example.tmp.path().join("pod/apps/app/upper/etc/hosts");
+            let hosts = std::fs::read_to_string(hosts).unwrap();
+            assert!(hosts.starts_with(text), "{hosts}");
+            let line = hosts.lines().find(|l| l.starts_with("127.")).unwrap();
+            assert!(line.ends_with(" pod app db"), "{hosts}");
+        }
+        // What is no text of a bearable size is not touched.
+        let odd = Example::new(|etc| {
+            plain(etc);
+            std::fs::create_dir(etc.join("hosts")).unwrap();
+        });
+        assert_eq!(odd.given(&own, false, &[]), ["hostname"]);
         assert_eq!(
             Example::new(|_| ()).given(&own, false, &[]),
             ["hosts", "hostname"]

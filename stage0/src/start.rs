@@ -210,7 +210,8 @@ fn resolve(
         None => format!("rkt-{}", pod.uuid()),
     };
     let (path, final_path) = (pod.path(), pod.path_in(Place::Run));
-    let files = names::Files::new(runtime, &hostname, &path, &final_path);
+    let names = blueprint.manifest.apps.iter().map(|app| app.name.as_str());
+    let files = names::Files::new(runtime, &hostname, names, &path, &final_path);
     let facts = PodFacts {
         hostname: &hostname,
         network: &runtime.network,

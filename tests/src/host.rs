@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use tempfile::TempDir;
@@ -95,6 +96,29 @@ impl Host {
             .ok();
         host.mounted.push(host.data.clone());
         host
+    }
+
+    /// A host whose commands see a network, `/run` and `/var/lib` of their own:
+    /// those of the calling thread, and of threads it starts from now on. All
+    /// of it ends with them.
+    pub fn with_own_network() -> Self {
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+            .expect("the end-to-end tests need root: sudo ./check");
+        let nothing = None::<&str>;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(nothing, "/", nothing, private, nothing).unwrap();
+        for dir in ["/run", "/var/lib"] {
+            mount(
+                Some("tmpfs"),
+                dir,
+                Some("tmpfs"),
+                MsFlags::empty(),
+                Some("mode=755"),
+            )
+            .unwrap();
+        }
+        Cmd::new("ip").args(["link", "set", "lo", "up"]).run().ok();
+        Self::new()
     }
 
     /// Scratch space of this test.
@@ -283,10 +307,15 @@ impl Host {
         let cgroups = leaks::cgroups(&self.uuids.borrow())
             .into_iter()
             .map(|path| format!("cgroup: {}", path.display()));
-        mounts.chain(processes).chain(cgroups).collect()
+        let networks = leaks::networks(&self.uuids.borrow());
+        mounts
+            .chain(processes)
+            .chain(cgroups)
+            .chain(networks)
+            .collect()
     }
 
-    /// No pod's mounts, cgroups or processes are left (stored images may stay
+    /// No pod's mounts, cgroups, processes or networks are left (stored images may stay
     /// mounted for the next start). Killed processes get a moment to go.
     #[track_caller]
     pub fn assert_no_pod_leaks(&self) {

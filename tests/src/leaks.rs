@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Lines of this mount namespace's mountinfo that mention `dir`.
+/// Lines of this thread's mountinfo that mention `dir`.
 pub fn mounts(dir: &Path) -> Vec<String> {
     let dir = dir.to_string_lossy();
-    fs::read_to_string("/proc/self/mountinfo")
+    fs::read_to_string("/proc/thread-self/mountinfo")
         .unwrap()
         .lines()
         .filter(|l| l.contains(&*dir))
@@ -34,6 +34,31 @@ pub fn cgroups(uuids: &BTreeSet<String>) -> Vec<PathBuf> {
     }
     found.sort();
     found
+}
+
+/// What pods with these UUIDs still have of the calling thread's network: leases,
+/// interfaces and named namespaces.
+pub fn networks(uuids: &BTreeSet<String>) -> Vec<String> {
+    let is_of_pod = |text: &str| uuids.iter().any(|uuid| text.contains(uuid.as_str()));
+    let leases = files(Path::new("/var/lib/cni/networks"))
+        .into_iter()
+        .filter(|path| is_of_pod(&fs::read_to_string(path).unwrap_or_default()))
+        .map(|path| format!("lease: {}", path.display()));
+    let namespaces = names(Path::new("/run/netns"))
+        .into_iter()
+        .filter(|name| is_of_pod(name))
+        .map(|name| format!("network namespace: {name}"));
+    let devices = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    let interfaces: Vec<String> = devices
+        .lines()
+        .filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()))
+        .filter(|name| {
+            // A kind's prefix, the beginning of the UUID, and a number.
+            uuids.iter().any(|uuid| name.contains(&uuid[..8]))
+        })
+        .map(|name| format!("interface: {name}"))
+        .collect();
+    leases.chain(namespaces).chain(interfaces).collect()
 }
 
 /// Processes whose environment has `marker` (`KEY=VALUE`): pid and command line.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 /// Where the apps' `/etc/hosts` comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Hosts {
-    /// The image's own; the fallback where it has none.
+    /// The image's own, with the pod's names; the fallback where it has none.
     Image,
     /// The host's.
     Host,
@@ -83,14 +83,29 @@ impl Hosts {
     }
 }
 
+/// An image's hosts(5) `text` with the pod's own `names` after everything that
+/// it says itself, so that a name that it gives another address keeps that.
+pub fn extend(text: &str, names: &[&str]) -> String {
+    let mut text = text.to_owned();
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let _ = writeln!(text, "# Added by rkt\n127.0.0.1 {}", names.join(" "));
+    text
+}
+
 /// The text of a hosts(5) for an image that has none, or for `entries`.
 ///
 /// `names` are the pod's own: its host name, and those by which its apps know
-/// each other; they lead to loopback because the apps share one namespace.
+/// each other; they lead to loopback because the apps share one namespace. One
+/// that has an entry of its own is left to that.
 pub fn render(names: &[&str], entries: &[(IpAddr, Vec<String>)]) -> String {
     let mut text = FALLBACK.trim_end().to_owned();
+    let given = entries.iter().flat_map(|(_, names)| names);
     for name in names {
-        let _ = write!(text, " {name}");
+        if !given.clone().any(|given| given == name) {
+            let _ = write!(text, " {name}");
+        }
     }
     text.push('\n');
     text.push_str(FALLBACK_V6);
@@ -108,6 +123,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_images_file_keeps_the_last_word() {
+        assert_eq!(
+            extend("10.0.0.1 db", &["rkt-1", "db", "web"]),
+            "10.0.0.1 db\n# Added by rkt\n127.0.0.1 rkt-1 db web\n"
+        );
+        assert_eq!(extend("", &["x"]), "# Added by rkt\n127.0.0.1 x\n");
+    }
+
+    #[test]
     fn entries() {
         let parse = |values: &[&str]| Hosts::parse(values.iter().copied());
         assert_eq!(parse(&[]), Ok(Hosts::Image));
@@ -122,7 +146,7 @@ mod tests {
         let Hosts::Entries(entries) = parse(&["1.2.3.4=a,fd00::1=b", "1.2.3.4=c"]).unwrap() else {
             panic!("entries were given");
         };
-        let text = render(&["rkt-1"], &entries);
+        let text = render(&["rkt-1", "c"], &entries);
         assert!(text.contains(
             "\n127.0.0.1 localhost localhost.domain localhost4 localhost4.localdomain4 rkt-1\n"
         ));

@@ -9,6 +9,6 @@ mod ports;
 mod resolver;
 
 pub use choice::{NetChoice, NetError};
-pub use hosts::{Hosts, HostsError, render as render_hosts};
+pub use hosts::{Hosts, HostsError, extend as extend_hosts, render as render_hosts};
 pub use ports::{Declared, PortError, PortFlag, resolve as resolve_ports};
 pub use resolver::{DnsFlags, Resolver, ResolverError, render as render_resolv_conf};

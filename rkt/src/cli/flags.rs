@@ -85,7 +85,8 @@ pub(crate) struct PodFlags {
     /// NAME,kind=empty[,mode=OCTAL][,uid=N][,gid=N][,readOnly=BOOL]
     #[arg(long, value_name = "VOLUME", value_parser = values::volume)]
     pub(crate) volume: Vec<Volume>,
-    /// Make a port of an app reachable on the host: NAME:[IP:]PORT
+    /// Make a port of an app reachable on the host: NAME:[IP:]PORT, or PORT-LAST where the app
+    /// has several
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Vec<PortFlag>,
     /// Run exactly this pod manifest, whose images are stored already
@@ -124,11 +125,13 @@ pub(crate) struct ImageFlags {
 // What a pod shares with the host while it runs.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RuntimeFlags {
-    /// Networks of the pod: none (loopback only), host (the caller's), default, or the names of
-    /// configured ones, each with arguments for its plugin (NAME:K=V;K=V) [default: none]
+    /// Networks of the pod: none (loopback only), host (the caller's), all, or names of those that
+    /// "rkt network list" shows, each with arguments for its plugins (NAME:K=V;K=V) [default:
+    /// default]
     #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "default")]
     pub(crate) net: Vec<String>,
-    /// Name servers for /etc/resolv.conf, or "host", or "none"
+    /// Name servers for /etc/resolv.conf, or "host" for the host's file, or "none" for the image's
+    /// [default: what the networks say]
     #[arg(long, value_name = "IP,…")]
     pub(crate) dns: Vec<String>,
     /// Domain to search names in

@@ -16,7 +16,8 @@ use rustix::io::Errno;
 use super::error::PrepareError;
 use crate::resolved::Identity;
 
-const LONGEST_TABLE: u64 = 1 << 20;
+/// Bytes of a file of the image that are read at most.
+pub(crate) const LONGEST: u64 = 1 << 20;
 
 /// What an app says about whom it runs as.
 #[derive(Debug, Clone, Copy)]
@@ -130,7 +131,8 @@ fn owner(root: BorrowedFd<'_>, path: &str, table: Table) -> Result<u32, Errno> {
     })
 }
 
-fn read(root: BorrowedFd<'_>, path: &str) -> io::Result<Vec<u8>> {
+/// The beginning of a regular file of the image.
+pub(crate) fn read(root: BorrowedFd<'_>, path: &str) -> io::Result<Vec<u8>> {
     let file = open(
         root,
         path,
@@ -141,7 +143,7 @@ fn read(root: BorrowedFd<'_>, path: &str) -> io::Result<Vec<u8>> {
     }
     let mut bytes = Vec::new();
     std::fs::File::from(file)
-        .take(LONGEST_TABLE)
+        .take(LONGEST)
         .read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -77,12 +77,14 @@ pub enum Error {
     #[error("requested IP must differ gateway IP")]
     RequestedGateway,
     /// The caller asked for an address that is not to be had.
-    #[error("requested IP address {ip} is not available in network: {network}")]
+    #[error("requested IP address {ip} is not available in network: {network}{}{holder}", if holder.is_empty() { "" } else { "; it is leased to " })]
     RequestedTaken {
         /// The address.
         ip: IpAddr,
         /// The network.
         network: String,
+        /// Who has it; empty where nobody can have it.
+        holder: String,
     },
     /// No address is left.
     #[error("no IP addresses available in network: {network}")]

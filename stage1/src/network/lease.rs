@@ -150,6 +150,7 @@ pub(crate) fn acquire(
         return Err(Error::RequestedTaken {
             ip: *ip,
             network: network.to_owned(),
+            holder: String::new(),
         });
     }
     let mut result = CniResult {
@@ -176,6 +177,7 @@ pub(crate) fn acquire(
             Some(ip) => Error::RequestedTaken {
                 ip,
                 network: network(),
+                holder: holder_of(&directory.join(ip.to_string())),
             },
             None => Error::Exhausted { network: network() },
         })?);
@@ -208,6 +210,17 @@ fn take_one(
         }
     }
     Ok(None)
+}
+
+/// Who a lease says has the address.
+fn holder_of(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let mut lines = text.lines().map(str::trim);
+    match (lines.next(), lines.next()) {
+        (Some(pod), Some(if_name)) => format!("{if_name} of {pod}"),
+        (Some(pod), None) => pod.to_owned(),
+        (None, _) => "somebody".to_owned(),
+    }
 }
 
 fn config_of(ip: IpAddr, range: &manifests::cni::host_local::Range) -> IpConfig {
@@ -381,7 +394,7 @@ mod tests {
         );
         assert_eq!(
             lease(&config, "b", &["10.9.0.5"]).unwrap_err().to_string(),
-            "requested IP address 10.9.0.5 is not available in network: net"
+            "requested IP address 10.9.0.5 is not available in network: net; it is leased to eth0 of a"
         );
         assert_eq!(
             lease(&config, "b", &["10.9.0.1"]).unwrap_err().to_string(),

@@ -1,0 +1,388 @@
+//! Networks of pods, by the command that a person types, on a machine whose
+//! network is the test's own.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test reports by panicking; the panic is the message"
+)]
+
+use std::fs;
+
+use nix::sys::signal::Signal;
+use tests::cmd::eventually;
+use tests::{Aci, Cmd, Host, Running};
+
+/// A machine with the image `example.com/sh`, whose exec is `/bin/sh -c` and
+/// which has a port `http`.
+fn host() -> Host {
+    let host = Host::with_own_network();
+    fs::create_dir(host.config().join("net.d")).unwrap();
+    let mut aci = Aci::busybox("example.com/sh", &["/bin/sh", "-c"]);
+    aci.manifest["app"]["ports"] = serde_json::json!([
+        {"name": "http", "protocol": "tcp", "port": 80},
+        {"name": "dns", "protocol": "udp", "port": 53},
+        {"name": "many", "protocol": "tcp", "port": 7000, "count": 3},
+    ]);
+    host.fetch_aci(&aci);
+    host
+}
+
+/// A file of `net.d`.
+fn configure(host: &Host, file: &str, text: &str) {
+    fs::write(host.config().join("net.d").join(file), text).unwrap();
+}
+
+fn pod(host: &Host, flags: &[&str], script: &str) -> Cmd {
+    let mut words = vec!["run"];
+    words.extend(flags);
+    words.extend(["example.com/sh", "--", script]);
+    host.rkt(words)
+}
+
+/// A pod that stays until it is stopped.
+fn started(host: &Host, flags: &[&str], script: &str) -> (Running, String) {
+    let script = format!("{script}\necho ready; exec sleep 1000");
+    let mut running = pod(host, flags, &script).spawn();
+    running.wait_for("ready");
+    let uuid = host.last_uuid();
+    (running, uuid)
+}
+
+fn stop(running: Running) {
+    running.signal(Signal::SIGTERM);
+    running.wait();
+}
+
+fn sh(script: &str) -> String {
+    Cmd::new("sh").args(["-c", script]).run().ok().stdout
+}
+
+/// Interfaces of the machine but loopback.
+fn links() -> String {
+    sh("ip -o link show | cut -d: -f2 | grep -vx ' lo' || true")
+}
+
+/// The kernel takes a pod's interfaces away when it comes to it.
+fn wait_for_links(names: &str) {
+    eventually("the interfaces to go", || links().trim() == names);
+}
+
+/// Lines of the firewall that name a pod.
+fn rules_of(uuid: &str) -> usize {
+    sh("nft list ruleset").matches(uuid).count()
+}
+
+/// Asks a TCP server; "nobody" where there is none.
+fn ask(address: &str) -> String {
+    sh(&format!(
+        "socat -T2 - TCP:{address},connect-timeout=2 </dev/null 2>/dev/null || echo nobody"
+    ))
+}
+
+const SERVER: &str = "nc -ll -p 80 -e echo hello &";
+
+#[test]
+fn without_a_flag_a_pod_joins_the_default_network() {
+    let host = host();
+    let out = pod(&host, &[], "ip -4 -o addr show eth0; ip route")
+        .run()
+        .ok();
+    assert!(out.stdout.contains("inet 172.16.28.2/24"), "{out}");
+    assert!(
+        out.stdout.contains("default via 172.16.28.1 dev eth0"),
+        "{out}"
+    );
+    wait_for_links("");
+    host.assert_no_pod_leaks();
+    // Prepared pods, too; and the next address.
+    let out = host.rkt([
+        "prepare",
+        "--quiet",
+        "example.com/sh",
+        "--",
+        "ip -4 -o addr show eth0",
+    ]);
+    let uuid = out.run().ok().text().to_owned();
+    let out = host.rkt(["run-prepared", &uuid]).run().ok();
+    assert!(out.stdout.contains("inet 172.16.28.3/24"), "{out}");
+    let out = host.rkt(["run-prepared", "--help"]).run().ok();
+    assert!(out.stdout.contains("[default: default]"), "{out}");
+}
+
+#[test]
+fn status_list_and_network_list_say_who_is_where() {
+    let host = host();
+    configure(
+        &host,
+        "10-lan.conflist",
+        r#"{"cniVersion":"1.0.0","name":"lan","plugins":[{"type":"bridge","bridge":"br-lan","isGateway":true,
+            "ipam":{"type":"host-local","ranges":[[{"subnet":"10.9.0.0/24"}],[{"subnet":"fd09::/64"}]]}}]}"#,
+    );
+    let (running, uuid) = started(&host, &["--net=default,lan"], "");
+    let both = "lan:ip4=10.9.0.2, lan:ip6=fd09::2, default:ip4=172.16.28.2";
+    let listed = host.rkt(["list"]).run().ok();
+    assert!(listed.stdout.contains(both), "{listed}");
+    let status = host.rkt(["status", &uuid]).run().ok();
+    assert!(
+        status
+            .stdout
+            .contains(&format!("networks={}\n", both.replace(", ", ","))),
+        "{status}"
+    );
+    let json = host
+        .rkt(["status", "--format=json", &uuid])
+        .run()
+        .ok()
+        .json();
+    assert_eq!(json["networks"][0]["netName"], "lan");
+    assert_eq!(json["networks"][1]["ip"], "172.16.28.2");
+
+    let found = host
+        .rkt(["network", "list", "--format=json"])
+        .run()
+        .ok()
+        .json();
+    let names: Vec<_> = found
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|n| n["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["lan", "default-restricted", "default"]);
+    assert_eq!(
+        found[0]["file"],
+        host.config()
+            .join("net.d/10-lan.conflist")
+            .to_str()
+            .unwrap()
+    );
+    assert_eq!(found[0]["plugins"][0], "bridge");
+    assert_eq!(found[0]["pods"][0]["uuid"], uuid);
+    assert_eq!(found[0]["pods"][0]["ips"][1], "fd09::2/64");
+    assert!(found[2].get("file").is_none());
+    let table = host.rkt(["network", "list"]).run().ok();
+    assert!(table.stdout.contains("(built in)"), "{table}");
+    stop(running);
+}
+
+#[test]
+fn the_names_of_a_pods_apps_lead_to_them() {
+    let host = host();
+    let mut words = vec!["run", "--hostname=box", "--hosts-entry=192.0.2.9=far"];
+    words.extend(["example.com/sh", "--name=web", "--", SERVER_OF_WEB, "---"]);
+    words.extend(["example.com/sh", "--name=asks", "--", "until nc web 80; do sleep 0.05; done; grep -c '192.0.2.9 far' /etc/hosts; ping -c1 -w1 box >/dev/null && echo pong"]);
+    let out = host.rkt(words).run().ok();
+    for line in ["[asks] hello", "[asks] 1", "[asks] pong"] {
+        assert!(out.stdout.contains(line), "{line}: {out}");
+    }
+}
+
+/// Answers once.
+const SERVER_OF_WEB: &str = "echo hello | nc -l -p 80";
+
+#[test]
+fn resolv_conf_is_what_the_flags_say() {
+    let host = host();
+    configure(
+        &host,
+        "10-named.conf",
+        r#"{"cniVersion":"1.0.0","name":"named","type":"ptp","dns":{"nameservers":["192.0.2.53"],"search":["example.com"]},
+            "ipam":{"type":"host-local","subnet":"10.8.0.0/24"}}"#,
+    );
+    fs::create_dir_all("/etc").unwrap();
+    let hosts_own = fs::read_to_string("/etc/resolv.conf").unwrap_or_default();
+    let show = "cat /etc/resolv.conf 2>/dev/null || echo none";
+    for (flags, text) in [
+        (&["--net=named"][..], "# Generated by rkt from network named\n\nsearch example.com\nnameserver 192.0.2.53\n".to_owned()),
+        (&["--net=named", "--dns=none"], "none\n".to_owned()),
+        (&["--net=default"], "none\n".to_owned()),
+        (&["--net=named", "--dns=host"], hosts_own),
+        (
+            &["--net=named", "--dns=192.0.2.1,fd00::1", "--dns-search=a.example", "--dns-opt=ndots:2", "--dns-domain=b.example"],
+            "# Generated by rkt run\n\nsearch a.example\nnameserver 192.0.2.1\nnameserver fd00::1\noptions ndots:2\ndomain b.example\n".to_owned(),
+        ),
+    ] {
+        pod(&host, flags, show).run().ok().prints(&text);
+    }
+    pod(&host, &["--dns=host", "--dns-opt=x"], "true")
+        .run()
+        .fails(
+            254,
+            "run",
+            &["cannot call --dns-opt, --dns-search, or --dns-domain with --dns=host"],
+        );
+}
+
+#[test]
+fn ports_lead_into_the_pod_and_are_refused_to_others() {
+    let host = host();
+    sh("ip link add ext type bridge; ip addr add 192.0.2.1/24 dev ext; ip link set ext up");
+    let (running, uuid) = started(
+        &host,
+        &["--port=http:8080", "--port=many:9000-9002"],
+        &format!("{SERVER} nc -ll -p 7002 -e echo third &"),
+    );
+    eventually("the pod's servers", || {
+        ask("127.0.0.1:8080") == "hello\n" && ask("127.0.0.1:9002") == "third\n"
+    });
+    for (address, answer) in [
+        ("127.0.0.1:8080", "hello\n"),
+        ("192.0.2.1:8080", "hello\n"),
+        ("127.0.0.1:9002", "third\n"),
+        ("127.0.0.1:9003", "nobody\n"),
+    ] {
+        assert_eq!(ask(address), answer, "{address}");
+    }
+    pod(&host, &[], "nc -w2 192.0.2.1 8080")
+        .run()
+        .ok()
+        .prints("hello\n");
+    pod(&host, &["--port=http:192.0.2.1:8080"], "true")
+        .run()
+        .fails(
+            254,
+            "run",
+            &[
+                "port tcp 192.0.2.1:8080",
+                "taken by port \"http\" of pod",
+                &uuid,
+            ],
+        );
+    // A reload of the firewall takes our table, and gets it back.
+    sh("nft flush ruleset");
+    eventually("the pod's ports", || rules_of(&uuid) > 0);
+    assert_eq!(ask("127.0.0.1:8080"), "hello\n");
+    stop(running);
+    assert_eq!(ask("127.0.0.1:8080"), "nobody\n");
+    assert_eq!(rules_of(&uuid), 0);
+    for (flags, words) in [
+        (
+            &["--net=none", "--port=http:8080"][..],
+            "--port flag does not work with 'none' networking",
+        ),
+        (
+            &["--port=nosuch:8080"],
+            "port name \"nosuch\" could not be found in any apps",
+        ),
+        (
+            &["--port=many:9000-9001"],
+            "has 3 port(s), but 2 were given",
+        ),
+        (&["--port=many:65534"], "goes beyond port 65535"),
+    ] {
+        pod(&host, flags, "true").run().fails(254, "run", &[words]);
+    }
+}
+
+#[test]
+fn gc_takes_back_what_a_killed_supervisor_had() {
+    let host = host();
+    configure(
+        &host,
+        "10-lan.conf",
+        r#"{"cniVersion":"1.0.0","name":"lan","type":"bridge","bridge":"br-lan","isGateway":true,"ipMasq":true,
+            "ipam":{"type":"host-local","subnet":"10.9.0.0/24"}}"#,
+    );
+    let (running, uuid) = started(&host, &["--net=default,lan", "--port=http:8080"], "");
+    running.signal(Signal::SIGKILL);
+    running.wait();
+    assert!(rules_of(&uuid) > 0);
+    host.rkt(["gc", "--grace-period=0s"]).run().ok();
+    assert_eq!(rules_of(&uuid), 0);
+    wait_for_links("br-lan");
+    host.assert_no_pods();
+    host.assert_no_pod_leaks();
+    // And rm.
+    let (running, uuid) = started(&host, &["--port=http:8080"], "");
+    running.signal(Signal::SIGKILL);
+    running.wait();
+    host.rkt(["rm", &uuid]).run().ok();
+    assert_eq!(rules_of(&uuid), 0);
+    host.assert_no_pod_leaks();
+}
+
+#[test]
+fn bad_networks_are_refused_in_one_line_and_leave_nothing() {
+    let host = host();
+    let plugin = |name: &str, script: &str| {
+        use std::os::unix::fs::PermissionsExt;
+        let path = host.config().join("net.d").join(name);
+        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let run = |net: &str, words: &[&str]| {
+        pod(&host, &[&format!("--net={net}")], "true")
+            .run()
+            .fails(254, "run", words);
+    };
+    let nothing_is_left = || {
+        host.assert_no_pod_leaks();
+        wait_for_links("");
+    };
+    run("nosuch,default", &["networks not found: nosuch"]);
+    run("default,,x", &["netname must not be empty"]);
+    configure(
+        &host,
+        "10-x.conf",
+        "{\n  \"name\": \"x\",\n  \"type\": \"ptp\",\n  \"mtu\": \"big\"\n}",
+    );
+    run(
+        "default",
+        &["net.d/10-x.conf: line 4", "invalid type: string \"big\""],
+    );
+    configure(&host, "10-x.conf", r#"{"name":"x","type":"nosuch"}"#);
+    run(
+        "x",
+        &[
+            "network \"x\"",
+            "could not find plugin \"nosuch\" in",
+            "net.d:/usr/lib/rkt/plugins/net",
+        ],
+    );
+    for (script, words) in [
+        ("cat >/dev/null; echo hello", "answered \"hello\""),
+        ("cat >/dev/null; kill -9 $$", "was killed by signal 9"),
+        (
+            "cat >/dev/null; echo oops >&2; exit 3",
+            "exited with status 3: oops",
+        ),
+        (
+            r#"cat >/dev/null; echo '{"code":7,"msg":"no luck","details":"today"}'; exit 1"#,
+            "add: no luck; today",
+        ),
+    ] {
+        // Only ADD fails, so that all can be undone.
+        plugin(
+            "bad",
+            &format!("[ $CNI_COMMAND = ADD ] || exit 0\n{script}"),
+        );
+        configure(
+            &host,
+            "10-x.conf",
+            r#"{"cniVersion":"1.0.0","name":"x","plugins":[{"type":"ptp","ipMasq":true,
+                "ipam":{"type":"host-local","subnet":"10.7.0.0/24"}},{"type":"bad"}]}"#,
+        );
+        run("default,x", &["network \"x\": plugin \"bad\"", words]);
+        nothing_is_left();
+    }
+    configure(
+        &host,
+        "10-x.conf",
+        r#"{"cniVersion":"1.0.0","name":"x","type":"ptp","ipam":{"type":"host-local","subnet":"10.7.0.0/30"}}"#,
+    );
+    let (running, uuid) = started(&host, &["--net=x"], "");
+    run("x", &["no IP addresses available in network: x"]);
+    run(
+        "x:IP=10.7.0.2",
+        &[
+            "requested IP address 10.7.0.2 is not available in network: x",
+            &uuid,
+        ],
+    );
+    run("x:IP=10.7.0.1", &["requested IP must differ gateway IP"]);
+    run(
+        "x:IP=10.6.0.1",
+        &["requested IP address 10.6.0.1 is not available in network: x"],
+    );
+    stop(running);
+    nothing_is_left();
+}
