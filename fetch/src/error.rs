@@ -10,11 +10,12 @@ use manifests::digest::Digest;
 use manifests::image_id::ImageId;
 use manifests::oci::DocumentError;
 
+use crate::discovery::DiscoveryError;
 use crate::keystore::KeystoreError;
 use crate::openpgp::SignatureError;
 use crate::reference::{Reference, ReferenceError};
 use crate::stream::StreamError;
-use crate::transport::{ArchiveError, RegistryError};
+use crate::transport::{ArchiveError, RegistryError, WebError};
 
 /// Why an image could not be fetched or found.
 ///
@@ -35,6 +36,9 @@ pub enum FetchError {
     /// A damaged object belongs to an image that nobody knows the origin of.
     #[error("it is not known where {} came from; remove the image and fetch it again", .0.short(12))]
     NoOrigin(ImageId),
+    /// Public keys could not be had from their site.
+    #[error("cannot get public keys: {0}")]
+    Keys(#[source] Box<Reason>),
     /// The fetch failed; nothing was published.
     #[error("cannot fetch {reference}: {reason}")]
     Fetch {
@@ -70,6 +74,12 @@ pub enum Reason {
     /// Something is wrong with the registry.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// Something is wrong with what is behind a URL.
+    #[error(transparent)]
+    Web(#[from] WebError),
+    /// A name leads to no URL.
+    #[error(transparent)]
+    Discovery(#[from] DiscoveryError),
     /// A manifest, index or configuration is unusable.
     #[error("{name}: {}", chain(.source))]
     Document {
@@ -112,19 +122,64 @@ pub enum Reason {
     /// The file named `.aci` is none.
     #[error("not an ACI: {0}")]
     NotAci(String),
-    /// An image that this one is built on is missing.
-    #[error("it depends on {0}, which is not in the store; fetch that first")]
-    Dependency(String),
-    /// An image that this one is built on is another than the manifest wants.
-    #[error("it depends on {name} with the ID {wanted}, but the store has {found}")]
-    DependencyId {
-        /// The dependency.
-        name: AcIdentifier,
-        /// The ID that the manifest wants.
+    /// What came is called otherwise than what was asked for.
+    #[error("what is there calls itself {found}, not {wanted}; tell its publisher")]
+    OtherName {
+        /// Name and labels that were asked for.
         wanted: String,
-        /// The ID of the stored image of that name.
+        /// Name and labels in the manifest.
+        found: String,
+    },
+    /// What came is not the image that was asked for.
+    #[error("its ID is {}, not {wanted}", .found.short(16))]
+    OtherId {
+        /// The ID that was asked for.
+        wanted: String,
+        /// The ID of what came.
         found: ImageId,
     },
+    /// What came is larger or smaller than what was asked for.
+    #[error("it has {found} bytes or more, not the {wanted} that were promised")]
+    OtherSize {
+        /// As promised.
+        wanted: u64,
+        /// As sent, or as announced.
+        found: u64,
+    },
+    /// An image that this one is built on cannot be had.
+    #[error("it depends on {name}: {source}")]
+    Dependency {
+        /// The dependency, with its labels.
+        name: String,
+        /// Why it cannot be had.
+        source: Box<Reason>,
+    },
+    /// An image that is built on itself.
+    #[error("a circle: {0}; it can never be built")]
+    Circle(String),
+    /// Images built on images built on …
+    #[error("its dependencies are nested more than {0} deep")]
+    TooDeepDependencies(usize),
+    /// More dependencies than anybody needs.
+    #[error("it has more than {0} dependencies")]
+    TooManyDependencies(usize),
+    /// An image that nobody vouches for below one that was verified.
+    #[error(
+        "{} is stored, but was never verified ({allowed_by}), and it cannot be fetched from its \
+         site: {source}; to go without the verification, use --insecure-options=image",
+        .id.short(12)
+    )]
+    Unverified {
+        /// The stored image.
+        id: ImageId,
+        /// What allowed to go without.
+        allowed_by: String,
+        /// Why it cannot be fetched.
+        source: Box<Reason>,
+    },
+    /// A server that does not come to an end with its signature.
+    #[error("the server has not made the signature {0} yet; try again later")]
+    SignatureLater(String),
     /// There is no signature where one is wanted.
     #[error(
         "it has no signature: {} does not exist; sign it with a key that you trust \

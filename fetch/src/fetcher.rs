@@ -1,6 +1,5 @@
 //! The path of a name: store, transport, trust, store.
 
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
@@ -10,15 +9,15 @@ use manifests::insecure::InsecureOptions;
 use manifests::platform::Platform;
 use manifests::trust::Verification;
 
-use crate::credentials::Credentials;
+use crate::credentials::{Anonymous, Credentials};
 use crate::error::{FetchError, Reason};
-use crate::image::{AciInput, Context, Origin, Trust, import_aci, import_oci, import_saved};
+use crate::image::{Context, Origin, import_oci, import_saved};
 use crate::keystore::Keystore;
 use crate::lookup;
 use crate::progress::Progress;
 use crate::reference::{ArchiveKind, DockerReference, Reference};
 use crate::stream::Limits;
-use crate::transport::{Access, DockerArchive, Layout, Registry, open_regular};
+use crate::transport::{Access, DockerArchive, Layout, Registry};
 
 /// `--pull-policy`: when the remote is asked.
 ///
@@ -124,15 +123,9 @@ impl<'a> Fetcher<'a> {
             Reference::Archive { kind, path, image } => {
                 self.fetch_archive(context, *kind, path, image.as_deref())
             }
-            Reference::AciFile(path) => self.fetch_aci(context, path, request),
-            Reference::AciUrl(_) => Err(Reason::NoTransport(
-                "ACIs are not fetched from URLs yet; download it with its .aci.asc and fetch \
-                 the file",
-            )),
-            Reference::App(_) => Err(Reason::NoTransport(
-                "images are not discovered by their appc names yet; fetch it from a file or a \
-                 registry first",
-            )),
+            Reference::AciFile(path) => self.fetch_file(context, path, request),
+            Reference::AciUrl(url) => self.fetch_url(context, url, request),
+            Reference::App(app) => self.fetch_app(context, app, request),
             Reference::Id(_) => Err(Reason::NoTransport(
                 "an image ID says nothing about where to fetch it from",
             )),
@@ -141,6 +134,10 @@ impl<'a> Fetcher<'a> {
             reference: Box::new(reference.clone()),
             reason: Box::new(reason),
         })
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.settings
     }
 
     pub(crate) fn store(&self) -> &'a Store {
@@ -154,6 +151,16 @@ impl<'a> Fetcher<'a> {
             platform: &self.settings.platform,
             progress: self.settings.progress.as_ref(),
             limits: self.settings.limits,
+        }
+    }
+
+    /// For public keys, of which a wrong one does harm for long.
+    pub(crate) fn key_access(&self, allow_http: bool) -> Access {
+        let insecure = &self.settings.insecure;
+        Access {
+            skip_tls: insecure.tls && insecure.pubkey,
+            allow_plain: allow_http || (insecure.http && insecure.pubkey),
+            credentials: Arc::new(Anonymous),
         }
     }
 
@@ -209,76 +216,7 @@ impl<'a> Fetcher<'a> {
             allowed_by: SKIP_SIGNATURES.to_owned(),
         })
     }
-
-    fn fetch_aci(
-        &self,
-        context: Context<'_>,
-        path: &Path,
-        request: &Request,
-    ) -> Result<ImageRecord, Reason> {
-        let signature = match self.settings.insecure.image {
-            true => None,
-            false => Some(read_signature(path, request.signature.as_deref())?),
-        };
-        let file_error = |source| Reason::File {
-            path: path.to_owned(),
-            source,
-        };
-        let file = open_regular(path).map_err(file_error)?;
-        let size = file.metadata().map_err(file_error)?.len();
-        let name = path.file_name().unwrap_or(path.as_os_str());
-        let input = AciInput {
-            body: Box::new(file),
-            size: Some(size),
-            name: &name.to_string_lossy(),
-            trust: match &signature {
-                Some((file, bytes)) => Trust::Signature {
-                    file,
-                    bytes,
-                    keystore: &self.settings.keystore,
-                },
-                None => Trust::Skipped(SKIP_SIGNATURES),
-            },
-        };
-        import_aci(context, input)
-    }
 }
 
 /// How the record tells why nobody vouched.
-const SKIP_SIGNATURES: &str = "--insecure-options=image";
-
-/// Signature files hold a few hundred bytes for each signer.
-const MAX_SIGNATURE: u64 = 1 << 20;
-
-/// The detached signature of an ACI: the given file, or the one beside it.
-fn read_signature(aci: &Path, given: Option<&Path>) -> Result<(PathBuf, Vec<u8>), Reason> {
-    let path = match given {
-        Some(path) => path.to_owned(),
-        None => {
-            let mut beside = aci.as_os_str().to_owned();
-            beside.push(".asc");
-            PathBuf::from(beside)
-        }
-    };
-    let read = || {
-        let mut bytes = Vec::new();
-        open_regular(&path)?
-            .take(MAX_SIGNATURE)
-            .read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    let error = |source: io::Error| match source.kind() {
-        // Without the image the missing signature is the lesser news.
-        io::ErrorKind::NotFound if aci.exists() => Reason::NoSignature(path.clone()),
-        io::ErrorKind::NotFound if given.is_none() => Reason::File {
-            path: aci.to_owned(),
-            source,
-        },
-        _ => Reason::File {
-            path: path.clone(),
-            source,
-        },
-    };
-    let bytes = read().map_err(error)?;
-    Ok((path, bytes))
-}
+pub(crate) const SKIP_SIGNATURES: &str = "--insecure-options=image";

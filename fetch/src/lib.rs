@@ -18,7 +18,10 @@
 //! Absent on purpose: a download cache (the store is one), and any lock held
 //! while the network is slow.
 
+mod aci;
 pub mod credentials;
+mod dependencies;
+mod discovery;
 mod error;
 mod fetcher;
 mod image;
@@ -31,8 +34,9 @@ mod repair;
 mod stream;
 mod transport;
 
+pub use discovery::{DiscoveryError, KeyLocation};
 pub use error::{FetchError, Reason};
 pub use fetcher::{Fetcher, PullPolicy, Request, Settings};
 pub use lookup::find;
 pub use stream::{BlobError, Compression, Limits, StreamError};
-pub use transport::{ArchiveError, HttpError, RegistryError};
+pub use transport::{ArchiveError, HttpError, RegistryError, WebError};

@@ -5,16 +5,17 @@
 use std::cmp::Reverse;
 
 use image_store::{ImageRecord, Store};
+use manifests::appc::ImageManifest;
 use manifests::platform::Platform;
 
-use crate::error::FetchError;
+use crate::error::{FetchError, Reason};
 use crate::reference::{AppName, Reference, Version};
 
 /// The stored image that `reference` means, if there is one.
 ///
 /// An appc name matches every image of that name that has all the labels;
-/// with `defaults`, `os` and `arch` are among them even if they were not
-/// written. Where several match and no version was asked, images tagged
+/// with `defaults`, it must not be for another `os` or `arch` either, if none
+/// was written. Where several match and no version was asked, images tagged
 /// `latest` win, then the last imported.
 ///
 /// # Errors
@@ -50,6 +51,20 @@ pub fn find(
     }
 }
 
+/// As [`find`], for a name that no user typed.
+pub(crate) fn find_stored(
+    store: &Store,
+    reference: &Reference,
+    defaults: &Platform,
+) -> Result<Option<ImageRecord>, Reason> {
+    match find(store, reference, Some(defaults)) {
+        Ok(found) => Ok(found),
+        Err(FetchError::Store(error)) => Err(error.into()),
+        // Only ID prefixes fail otherwise.
+        Err(_) => Ok(None),
+    }
+}
+
 fn find_name(store: &Store, reference: &Reference) -> Result<Option<ImageRecord>, FetchError> {
     match store.find_name(&reference.to_string())? {
         Some(id) => Ok(store.image(&id)?),
@@ -62,13 +77,7 @@ fn find_app(
     wanted: &AppName,
     defaults: Option<&Platform>,
 ) -> Result<Option<ImageRecord>, FetchError> {
-    let labels = with_defaults(wanted, defaults);
-    let matches = |record: &ImageRecord| {
-        record.manifest.name == *wanted.name()
-            && labels
-                .iter()
-                .all(|(name, value)| record.manifest.label(name) == Some(value))
-    };
+    let matches = |record: &ImageRecord| fits(&record.manifest, wanted, defaults);
     // A record that cannot be read is no candidate; `image list` and
     // `image verify` are the places that tell about it.
     let candidates = store.images()?.into_iter().flatten().filter(matches);
@@ -81,7 +90,22 @@ fn find_app(
     }))
 }
 
-/// The labels an image must have: those written, and the host's `os` and
+/// Whether an image is what a name means: it has the name and every label that
+/// was written, and is not for another `os` or `arch` than the defaults. An
+/// image without these two labels is independent of them.
+pub(crate) fn fits(
+    manifest: &ImageManifest,
+    wanted: &AppName,
+    defaults: Option<&Platform>,
+) -> bool {
+    let fits = |(name, value): (&str, &str)| match manifest.label(name) {
+        Some(found) => found == value,
+        None => !wanted.labels().contains_key(name),
+    };
+    manifest.name == *wanted.name() && with_defaults(wanted, defaults).into_iter().all(fits)
+}
+
+/// The labels an image is asked for with: those written, and the host's `os` and
 /// `arch` where none were.
 pub(crate) fn with_defaults<'a>(
     wanted: &'a AppName,

@@ -44,6 +44,7 @@ pub use erofs::IndexError;
 pub use error::{Result, StoreError};
 pub use export::Exported;
 pub use layer::{LayerKind, LayerWriter, StagedLayer};
+pub use names::{Cached, ImageName};
 pub use record::{ImageRecord, OciObjects, RecordedIndex, RecordedLayer, Stack};
 pub use rootfs::{EntryFault, LayerError};
 pub use staging::{ImageDraft, ObjectWriter, StagedObject, Staging};

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
 use manifests::image_id::ImageId;
 use serde::{Deserialize, Serialize};
@@ -18,11 +19,44 @@ use crate::error::{Context, Result, StoreError};
 /// Longer ones end in a hash; `NAME_MAX` is 255.
 const LONGEST: usize = 200;
 
+/// A name that an image shall have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageName {
+    /// A canonical reference string.
+    pub name: String,
+    /// For the name of a URL: what to ask its server with.
+    pub cached: Option<Cached>,
+}
+
+impl From<String> for ImageName {
+    fn from(name: String) -> Self {
+        Self { name, cached: None }
+    }
+}
+
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct NameRecord {
     /// The file's name may be shortened; this is not.
     pub(crate) name: String,
     pub(crate) image: ImageId,
+    /// Only names that are URLs have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) cached: Option<Cached>,
+}
+
+/// What a web server said about the version of a URL that a name leads to, so
+/// that it can be asked whether there is another one now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Cached {
+    /// Its `ETag` header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub etag: Option<String>,
+    /// Its `Last-Modified` header.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_modified: Option<String>,
+    /// Until then it need not even be asked.
+    pub fresh_until: SystemTime,
 }
 
 /// The file that holds a name: what is neither letter, digit, `.`, `_` nor `-`

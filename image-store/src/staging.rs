@@ -35,7 +35,7 @@ use crate::error::{Context, Result, StoreError};
 use crate::hash::Hasher;
 use crate::layer::{LayerKind, LayerWriter, StagedLayer};
 use crate::lock::{self, Wait};
-use crate::names::{self, NameRecord};
+use crate::names::{self, ImageName, NameRecord};
 use crate::record::{ImageRecord, OciObjects, RecordedIndex, RecordedLayer, Stack};
 use crate::rootfs::{Source, Tree, render};
 use crate::seal;
@@ -161,18 +161,13 @@ impl<'a> Staging<'a> {
             id: draft.id,
             manifest: draft.manifest,
             oci: draft.oci,
-            origin: draft.names.first().cloned(),
+            origin: draft.names.first().map(|n| n.name.clone()),
             imported: SystemTime::now(),
             verification: draft.verification,
         };
         self.check_present(record.objects().into_iter())?;
         let staged_record = self.document(&record)?;
-        let mut staged_names = Vec::new();
-        for name in draft.names {
-            let file = self.store.dirs.names().join(names::file_name(&name));
-            let image = record.id.clone();
-            staged_names.push((self.document(&NameRecord { name, image })?, file));
-        }
+        let staged_names = self.stage_names(&record.id, draft.names)?;
         self.sync()?;
         self.publish_objects(record.objects().into_iter())?;
         rename(&staged_record, &self.store.dirs.image(&record.id))?;
@@ -181,6 +176,35 @@ impl<'a> Staging<'a> {
         }
         self.settle(&record)?;
         Ok(record)
+    }
+
+    /// Lets names lead to an image that is stored already.
+    pub(crate) fn publish_names(self, image: &ImageId, names: Vec<ImageName>) -> Result<()> {
+        let staged = self.stage_names(image, names)?;
+        self.sync()?;
+        for (staged, file) in staged {
+            rename(&staged, &file)?;
+        }
+        sync_directory(&self.store.dirs.names())
+    }
+
+    /// Each name's staged record, and where it belongs.
+    fn stage_names(
+        &self,
+        image: &ImageId,
+        names: Vec<ImageName>,
+    ) -> Result<Vec<(PathBuf, PathBuf)>> {
+        let stage = |ImageName { name, cached }: ImageName| {
+            let file = self.store.dirs.names().join(names::file_name(&name));
+            let image = image.clone();
+            let record = NameRecord {
+                name,
+                image,
+                cached,
+            };
+            Ok((self.document(&record)?, file))
+        };
+        names.into_iter().map(stage).collect()
     }
 
     /// Publishes objects by themselves, in the place of what has their names:
@@ -314,11 +338,7 @@ impl<'a> Staging<'a> {
         changed.sort();
         changed.dedup();
         changed.extend([dirs.images(), dirs.names()]);
-        for dir in changed {
-            let opened = File::open(&dir).context("open", &dir)?;
-            opened.sync_all().context("sync", &dir)?;
-        }
-        Ok(())
+        changed.iter().try_for_each(|dir| sync_directory(dir))
     }
 
     /// Renames over what may be there: the same bytes, unless it was damaged.
@@ -515,6 +535,11 @@ impl Write for ObjectWriter {
     }
 }
 
+fn sync_directory(dir: &Path) -> Result<()> {
+    let opened = File::open(dir).context("open", dir)?;
+    opened.sync_all().context("sync", dir)
+}
+
 /// An object in the staging directory, or found in the store already.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StagedObject {
@@ -536,8 +561,8 @@ pub struct ImageDraft {
     /// The layers; [`Stack::flat`] unless appc dependencies or a
     /// `pathWhitelist` are involved.
     pub rootfs: Stack<StagedLayer>,
-    /// Canonical reference strings that shall lead here from now on.
-    pub names: Vec<String>,
+    /// What shall lead here from now on; the first is where it came from.
+    pub names: Vec<ImageName>,
     /// What was checked.
     pub verification: Verification,
 }

@@ -16,7 +16,7 @@ use crate::dirs::{self, Dirs};
 use crate::error::{Context, Result, StoreError};
 use crate::export::{self, Exported};
 use crate::layer::{LayerKind, StagedLayer, scan};
-use crate::names;
+use crate::names::{self, Cached, ImageName};
 use crate::record::{ImageRecord, Stack};
 use crate::staging::Staging;
 use crate::sweep::{self, GcReport, Keep};
@@ -192,6 +192,30 @@ impl Store {
         let path = self.dirs.names().join(names::file_name(name));
         let record = names::read(&path)?.filter(|record| record.name == name);
         Ok(record.map(|record| record.image))
+    }
+
+    /// As [`Store::find_name`], with what the server of a URL said about it.
+    ///
+    /// # Errors
+    /// As [`Store::find_name`].
+    pub fn find_cached(&self, name: &str) -> Result<Option<(ImageId, Cached)>> {
+        let path = self.dirs.names().join(names::file_name(name));
+        let record = names::read(&path)?.filter(|record| record.name == name);
+        Ok(record.and_then(|record| Some((record.image, record.cached?))))
+    }
+
+    /// Lets more names lead to a stored image, or replaces what is remembered
+    /// of them.
+    ///
+    /// # Errors
+    /// The image is not stored, or the disk is full.
+    pub fn add_names(&self, image: &ImageId, names: Vec<ImageName>) -> Result<()> {
+        // No sweep takes the image away while something is staged.
+        let staging = self.stage()?;
+        if self.image(image)?.is_none() {
+            return Err(StoreError::ImageNotFound(image.to_string()));
+        }
+        staging.publish_names(image, names)
     }
 
     /// Every name, sorted, by the image it leads to.

@@ -7,6 +7,7 @@
 //! Rootfs ──▶ Aci, OciImage        images of our own making, also broken ones
 //! Guest ── nspawn, QEMU           Debian with systemd, other kernels, power cuts
 //! Gpg, Registry, Pty              real peers: gnupg, docker-registry, a terminal
+//! Web, Ca, Proxy                  web servers that answer as a test wants
 //! ```
 //!
 //! A test never touches `/var/lib/rkt` or `/etc/rkt`, and a [`Host`] that goes
@@ -32,6 +33,7 @@ pub mod pty;
 pub mod registry;
 pub mod rootfs;
 pub mod skip;
+pub mod web;
 
 pub use cmd::{Cmd, Output, Running};
 pub use gpg::{Gpg, Key};
@@ -41,3 +43,4 @@ pub use image::{Aci, Compression, sha256, sha512};
 pub use oci::OciImage;
 pub use registry::Registry;
 pub use rootfs::Rootfs;
+pub use web::{Ca, Proxy, Web};

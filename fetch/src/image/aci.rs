@@ -4,10 +4,13 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use image_store::{ImageDraft, ImageRecord, LayerKind, RecordedLayer, Stack, StagedLayer, Staging};
+use image_store::{
+    ImageDraft, ImageName, ImageRecord, LayerKind, RecordedLayer, Stack, StagedLayer, Staging,
+};
 use manifests::appc::{AcIdentifier, Dependency, ImageManifest};
 use manifests::digest::Algorithm;
-use manifests::image_id::ImageId;
+use manifests::image_id::{ImageId, PartialImageId};
+use manifests::platform::Platform;
 use manifests::trust::Verification;
 
 use super::layers::pour;
@@ -17,7 +20,7 @@ use crate::keystore::{Keystore, Scope};
 use crate::lookup;
 use crate::openpgp::{SignatureError, Signatures, SignedBytes};
 use crate::progress::StepKind;
-use crate::reference::{AppName, Reference};
+use crate::reference::AppName;
 use crate::stream::{self, Shared};
 use crate::transport::Body;
 
@@ -32,6 +35,78 @@ pub(crate) struct AciInput<'a> {
     /// The detached signature and who may have made it; or what allows to go
     /// without.
     pub(crate) trust: Trust<'a>,
+    /// What it must turn out to be.
+    pub(crate) expected: Expected<'a>,
+    /// The names that shall lead to it, the first of them where it is from.
+    pub(crate) names: Vec<ImageName>,
+    /// Brings the images that it is built on into the store.
+    pub(crate) dependencies: &'a mut Resolve<'a>,
+}
+
+/// Finds or fetches a dependency of the image with this manifest.
+pub(crate) type Resolve<'a> =
+    dyn FnMut(&ImageManifest, &Dependency) -> Result<ImageRecord, Reason> + 'a;
+
+/// What was asked for, when an image was asked for by more than its place.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Expected<'a> {
+    /// The manifest must say this name, and these labels.
+    pub(crate) app: Option<&'a AppName>,
+    /// The tar must have this digest.
+    pub(crate) id: Option<&'a PartialImageId>,
+    /// The file must have this many bytes as it was distributed.
+    pub(crate) size: Option<u64>,
+}
+
+impl Expected<'_> {
+    fn check_manifest(&self, manifest: &ImageManifest, platform: &Platform) -> Result<(), Reason> {
+        let Some(app) = self.app else {
+            return Ok(());
+        };
+        match lookup::fits(manifest, app, Some(platform)) {
+            true => Ok(()),
+            false => Err(Reason::OtherName {
+                wanted: describe(
+                    app.name(),
+                    lookup::with_defaults(app, Some(platform)).into_iter(),
+                ),
+                found: describe(
+                    &manifest.name,
+                    manifest
+                        .labels
+                        .iter()
+                        .map(|l| (l.name.as_str(), l.value.as_str())),
+                ),
+            }),
+        }
+    }
+
+    /// Before or after a byte of it was transferred.
+    pub(crate) fn check_size(&self, size: u64) -> Result<(), Reason> {
+        match self.size {
+            Some(wanted) if wanted != size => Err(Reason::OtherSize {
+                wanted,
+                found: size,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    pub(crate) fn check_id(&self, id: &ImageId) -> Result<(), Reason> {
+        match self.id {
+            Some(wanted) if !wanted.matches(id) => Err(Reason::OtherId {
+                wanted: wanted.to_string(),
+                found: id.clone(),
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// `NAME,LABEL=VALUE…`
+fn describe<'l>(name: &AcIdentifier, labels: impl Iterator<Item = (&'l str, &'l str)>) -> String {
+    let labels = labels.map(|(name, value)| format!(",{name}={value}"));
+    std::iter::once(name.to_string()).chain(labels).collect()
 }
 
 /// What an ACI is checked against.
@@ -51,8 +126,16 @@ pub(crate) enum Trust<'a> {
 
 /// Brings an ACI into the store.
 pub(crate) fn import_aci(context: Context<'_>, input: AciInput<'_>) -> Result<ImageRecord, Reason> {
+    if let Some(size) = input.size {
+        input.expected.check_size(size)?;
+    }
     let mut tap = Tap {
-        inner: input.body,
+        // One byte more than expected is enough to know.
+        inner: match input.expected.size {
+            Some(size) => Box::new(input.body.take(size.saturating_add(1))),
+            None => input.body,
+        },
+        passed: 0,
         check: input.trust.start()?,
     };
     let staging = context.store.stage()?;
@@ -70,6 +153,7 @@ pub(crate) fn import_aci(context: Context<'_>, input: AciInput<'_>) -> Result<Im
         )
     })?;
     step.done();
+    input.expected.check_size(tap.passed)?;
 
     let bytes = layer
         .aci_manifest
@@ -88,9 +172,11 @@ pub(crate) fn import_aci(context: Context<'_>, input: AciInput<'_>) -> Result<Im
         },
     };
     let id = ImageId::new(layer.object.digest.clone());
+    input.expected.check_manifest(&manifest, context.platform)?;
+    input.expected.check_id(&id)?;
     let verification = keep_better(context, &id, verification)?;
     let rootfs = Stack {
-        dependencies: dependencies(context, &staging, &manifest.dependencies)?,
+        dependencies: dependencies(&staging, &manifest, input.dependencies)?,
         path_whitelist: manifest.path_whitelist.clone(),
         layers: vec![layer],
     };
@@ -99,7 +185,7 @@ pub(crate) fn import_aci(context: Context<'_>, input: AciInput<'_>) -> Result<Im
         manifest,
         oci: None,
         rootfs,
-        names: vec![context.reference.to_string()],
+        names: input.names,
         verification,
     };
     commit(context, staging, draft)
@@ -143,12 +229,14 @@ impl<'a> Trust<'a> {
 /// Hashes what passes for the signatures.
 struct Tap<'a> {
     inner: Body<'a>,
+    passed: u64,
     check: Check<'a>,
 }
 
 impl Read for Tap<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let n = self.inner.read(buf)?;
+        self.passed += n as u64;
         if let Check::Signed { bytes, .. } = &mut self.check {
             bytes.update(&buf[..n]);
         }
@@ -235,36 +323,15 @@ fn keep_better(
 /// The root file systems of the images that this one is built on. What is
 /// stored has its own dependencies in its record already.
 fn dependencies(
-    context: Context<'_>,
     staging: &Staging<'_>,
-    wanted: &[Dependency],
+    manifest: &ImageManifest,
+    resolve: &mut Resolve<'_>,
 ) -> Result<Vec<Stack<StagedLayer>>, Reason> {
-    let find = |dependency: &Dependency| {
-        let labels = dependency
-            .labels
-            .iter()
-            .map(|l| (l.name.to_string(), l.value.clone()))
-            .collect();
-        let name = dependency.image_name.as_str();
-        let missing = || Reason::Dependency(name.to_owned());
-        let app = AppName::new(name, labels).map_err(|_| missing())?;
-        let reference = Reference::App(app);
-        let record = lookup::find(context.store, &reference, Some(context.platform))
-            .ok()
-            .flatten()
-            .ok_or_else(|| Reason::Dependency(reference.to_string()))?;
-        if let Some(id) = &dependency.image_id
-            && !id.matches(&record.id)
-        {
-            return Err(Reason::DependencyId {
-                name: dependency.image_name.clone(),
-                wanted: id.to_string(),
-                found: record.id,
-            });
-        }
+    let mut find = |dependency: &Dependency| {
+        let record = resolve(manifest, dependency)?;
         record
             .rootfs
             .map(&mut |layer: &RecordedLayer| Ok(staging.stored_layer(&layer.digest, layer.kind)?))
     };
-    wanted.iter().map(find).collect()
+    manifest.dependencies.iter().map(&mut find).collect()
 }

@@ -12,7 +12,7 @@ mod oci;
 mod repair;
 mod saved;
 
-pub(crate) use aci::{AciInput, Trust, import_aci};
+pub(crate) use aci::{AciInput, Expected, Trust, import_aci};
 pub(crate) use oci::{import_oci, read_document};
 pub(crate) use repair::{repair_aci, repair_oci, repair_saved};
 pub(crate) use saved::import_saved;
@@ -139,7 +139,7 @@ fn commit_oci(
         manifest: converted.manifest,
         oci: Some(OciObjects { manifest, config }),
         rootfs: image_store::Stack::flat(parts.layers),
-        names: vec![context.reference.to_string()],
+        names: vec![context.reference.to_string().into()],
         verification: parts.verification,
     };
     commit(context, staging, draft)

@@ -96,6 +96,21 @@ impl Signatures {
         Ok(Self(signatures))
     }
 
+    /// Whether at least one of the keys may have made one of the signatures,
+    /// before any byte was hashed.
+    pub(crate) fn check_known<K: AsRef<Certificate>>(
+        &self,
+        keys: &[K],
+    ) -> Result<(), SignatureError> {
+        let known = |s: &Signature| keys.iter().any(|k| k.as_ref().may_have_made(s));
+        match self.0.iter().any(known) {
+            true => Ok(()),
+            false => Err(SignatureError::UnknownKey {
+                issuers: issuers(self.0.iter()),
+            }),
+        }
+    }
+
     /// Gets ready to hash the signed bytes.
     pub(crate) fn start(self) -> Result<SignedBytes, SignatureError> {
         let mut first_error = None;
@@ -226,21 +241,23 @@ impl Hashed {
 
     /// The keys that the signatures name, as precisely as they do.
     pub(crate) fn issuers(&self) -> Vec<String> {
-        let mut issuers: Vec<_> = self
-            .0
-            .iter()
-            .map(|(signature, _)| {
-                let fingerprint = signature.issuer_fingerprint();
-                match (fingerprint.first(), signature.issuer_key_id().first()) {
-                    (Some(fingerprint), _) => format!("{fingerprint:x}"),
-                    (None, Some(id)) => id.to_string(),
-                    (None, None) => "that the signature does not name".to_owned(),
-                }
-            })
-            .collect();
-        issuers.dedup();
-        issuers
+        issuers(self.0.iter().map(|(signature, _)| signature))
     }
+}
+
+fn issuers<'s>(signatures: impl Iterator<Item = &'s Signature>) -> Vec<String> {
+    let mut issuers: Vec<_> = signatures
+        .map(|signature| {
+            let fingerprint = signature.issuer_fingerprint();
+            match (fingerprint.first(), signature.issuer_key_id().first()) {
+                (Some(fingerprint), _) => format!("{fingerprint:x}"),
+                (None, Some(id)) => id.to_string(),
+                (None, None) => "that the signature does not name".to_owned(),
+            }
+        })
+        .collect();
+    issuers.dedup();
+    issuers
 }
 
 fn judge_one(

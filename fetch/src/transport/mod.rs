@@ -9,6 +9,7 @@ mod docker_archive;
 mod http;
 mod layout;
 mod registry;
+mod web;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -25,6 +26,8 @@ pub use http::HttpError;
 pub(crate) use layout::Layout;
 pub use registry::RegistryError;
 pub(crate) use registry::{Access, Registry};
+pub use web::WebError;
+pub(crate) use web::{Answer, Fetched, Web};
 
 /// Opens a file that a user named. A fifo would hold us for ever, so anything
 /// but a regular file is an error, and opening does not wait.

@@ -103,7 +103,7 @@ fn draft(id: ImageId, rootfs: Stack<StagedLayer>, names: Vec<String>) -> ImageDr
         manifest: ImageManifest::new("example.com/test".parse().unwrap()),
         oci: None,
         rootfs,
-        names,
+        names: names.into_iter().map(Into::into).collect(),
         verification: Verification::Nothing {
             allowed_by: "the test".to_owned(),
         },

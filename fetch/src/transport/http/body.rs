@@ -27,12 +27,13 @@ pub(crate) enum OpenError {
 }
 
 /// The bytes behind a URL. When the connection breaks, or the body ends before
-/// `size` bytes came, the rest is asked for.
+/// `size` bytes came, the rest is asked for. Where no size is known the end of
+/// the body is believed.
 ///
 /// `open` asks for the bytes from an offset on.
 pub(crate) struct Resuming<F> {
     open: F,
-    size: u64,
+    size: Option<u64>,
     position: u64,
     current: Option<Response>,
     failures: u32,
@@ -42,7 +43,7 @@ pub(crate) struct Resuming<F> {
 }
 
 impl<F: FnMut(u64) -> Result<Response, OpenError>> Resuming<F> {
-    pub(crate) fn new(size: u64, first: Response, open: F) -> Self {
+    pub(crate) fn new(size: Option<u64>, first: Response, open: F) -> Self {
         Self {
             open,
             size,
@@ -52,6 +53,10 @@ impl<F: FnMut(u64) -> Result<Response, OpenError>> Resuming<F> {
             attempt_from: 0,
             window: (Instant::now(), 0),
         }
+    }
+
+    fn is_complete(&self) -> bool {
+        self.size.is_some_and(|size| self.position >= size)
     }
 
     /// Asks for the rest.
@@ -75,12 +80,12 @@ impl<F: FnMut(u64) -> Result<Response, OpenError>> Resuming<F> {
         };
         let n = response.read(buf).map_err(OpenError::Passing)?;
         self.position += n as u64;
-        if n == 0 && self.position < self.size {
+        if n == 0 && self.size.is_some_and(|size| self.position < size) {
             return Err(OpenError::Passing(io::ErrorKind::UnexpectedEof.into()));
         }
         let (since, from) = self.window;
         if since.elapsed() > PATIENCE {
-            if self.position - from < MIN_BYTES && self.position < self.size {
+            if self.position - from < MIN_BYTES && !self.is_complete() && n > 0 {
                 let slow = "the server sends next to nothing";
                 // What was read just now must not be lost: it is delivered,
                 // and the next attempt starts behind it.
@@ -103,10 +108,14 @@ impl<F: FnMut(u64) -> Result<Response, OpenError>> Resuming<F> {
         self.attempt_from = self.position;
         self.failures += 1;
         if self.failures >= MAX_FAILURES {
-            let (position, size) = (self.position, self.size);
+            let position = self.position;
+            let of = self
+                .size
+                .map(|size| format!(" of {size}"))
+                .unwrap_or_default();
             return Err(io::Error::new(
                 error.kind(),
-                format!("the connection broke at byte {position} of {size}, repeatedly: {error}"),
+                format!("the connection broke at byte {position}{of}, repeatedly: {error}"),
             ));
         }
         Ok(())
@@ -145,7 +154,7 @@ impl<F: FnMut(u64) -> Result<Response, OpenError>> Read for Resuming<F> {
                 Err(OpenError::Passing(error)) => error,
             };
             self.current = None;
-            if self.position >= self.size {
+            if self.is_complete() {
                 return Err(error); // all there; the end was not clean
             }
             self.count_failure(&error)?;

@@ -119,6 +119,8 @@ pub(crate) struct Get<'a> {
     pub(crate) authorization: Option<HeaderValue>,
     /// The first byte that is wanted.
     pub(crate) from: u64,
+    /// Whatever else is said, to every host on the way.
+    pub(crate) headers: HeaderMap,
 }
 
 /// Asks questions of web servers.
@@ -224,7 +226,7 @@ impl Client {
     }
 
     fn ask(&self, url: &Url, get: &Get<'_>) -> Result<blocking::Response, HttpError> {
-        let mut headers = HeaderMap::new();
+        let mut headers = get.headers.clone();
         if let Some(accept) = get.accept.and_then(|a| HeaderValue::from_str(a).ok()) {
             headers.insert(ACCEPT, accept);
         }

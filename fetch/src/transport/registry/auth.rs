@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::blocking::Response;
-use reqwest::header::HeaderValue;
+use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
@@ -83,6 +83,7 @@ fn token(
         accept: Some("application/json"),
         authorization: login.as_ref().and_then(basic),
         from: 0,
+        headers: HeaderMap::new(),
     })?;
     match response.status() {
         StatusCode::OK => {}
@@ -112,13 +113,13 @@ fn read(response: Response) -> io::Result<Vec<u8>> {
 }
 
 /// RFC 7617.
-fn basic(login: &UserPassword) -> Option<HeaderValue> {
+pub(in crate::transport) fn basic(login: &UserPassword) -> Option<HeaderValue> {
     let pair = format!("{}:{}", login.user, login.password.reveal());
     secret(&format!("Basic {}", BASE64.encode(pair)))
 }
 
 /// A header that the library keeps out of its debug prints.
-fn secret(text: &str) -> Option<HeaderValue> {
+pub(in crate::transport) fn secret(text: &str) -> Option<HeaderValue> {
     let mut value = HeaderValue::from_str(text).ok()?;
     value.set_sensitive(true);
     Some(value)

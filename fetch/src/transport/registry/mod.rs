@@ -15,13 +15,15 @@
 mod auth;
 mod challenge;
 
+pub(super) use auth::{basic, secret};
+
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use manifests::digest::Digest;
 use manifests::oci::{Descriptor, MAX_DOCUMENT_SIZE, media_type};
 use reqwest::blocking::Response;
-use reqwest::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{StatusCode, Url};
 
 use super::http::{Checks, Client, Get, HttpError, OpenError, Resuming};
@@ -244,6 +246,7 @@ impl Registry {
                 accept,
                 authorization: authorization.clone(),
                 from,
+                headers: HeaderMap::new(),
             })
         };
         if self.settled().plain {
@@ -327,7 +330,7 @@ impl Registry {
                     error => OpenError::Final(io::Error::other(error)),
                 })
         };
-        Ok(Box::new(Resuming::new(descriptor.size, first, open)))
+        Ok(Box::new(Resuming::new(Some(descriptor.size), first, open)))
     }
 }
 
