@@ -12,6 +12,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use oci_spec::runtime::Spec;
 use serde::{Deserialize, Serialize};
@@ -58,6 +59,25 @@ pub const OLD_LOG_FILE: &str = "log.1";
 /// has to say itself.
 pub const SUPERVISOR_LOG_FILE: &str = "log";
 
+/// File in the pod directory, empty, that is there from the moment when every
+/// app of the pod has been ready once, as its [`Readiness`] says; written by
+/// stage1.
+pub const READY_FILE: &str = "ready";
+
+/// Socket in the pod directory on which the supervisor of a pod that is
+/// [`Pod::mutable`], or has an app to attach to, takes orders. Only root may
+/// connect.
+pub const CONTROL_SOCKET: &str = "control";
+
+/// File in `apps/NAME` of an app that was added to a running pod: an [`App`],
+/// written by stage0.
+pub const APP_FILE: &str = "app.json";
+
+/// Socket in `apps/NAME` to which an app that is ready by its own word
+/// ([`Readiness::Notify`]) says so, as sd_notify(3) does; made by stage1 and
+/// mounted by stage0's [`App::spec`].
+pub const NOTIFY_SOCKET: &str = "notify";
+
 /// Environment variable that carries the number of the inherited descriptor
 /// whose lock says that the pod is alive.
 pub const LOCK_FD_ENV: &str = "RKT_LOCK_FD";
@@ -97,6 +117,10 @@ pub struct AppStatus {
     /// The number of its process on the host, while it runs.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pid: Option<i32>,
+    /// When that process started, in clock ticks since boot (field 22 of
+    /// `/proc/PID/stat`), so that a recycled number is not mistaken for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_time: Option<u64>,
     /// When its program was started, in nanoseconds since the epoch; absent
     /// when it never was.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -113,9 +137,39 @@ pub struct AppStatus {
     /// The kernel killed it, or a process of its, for want of memory.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub oom_killed: bool,
+    /// It has been ready since it was started last, as its [`Readiness`] says.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ready: bool,
+    /// How often it was started again, as its [`Restart`] policy says.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub restarts: u32,
+    /// How it ended before it was started again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous: Option<Ending>,
     /// Why it could not be started, or what its handlers complained of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+}
+
+/// How an app ended that was started again.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Ending {
+    /// When, in nanoseconds since the epoch.
+    pub finished: u64,
+    /// Its exit status, when it ended by itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// The signal that ended it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// The kernel killed it, or a process of its, for want of memory.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub oom_killed: bool,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A pod, ready to be run.
@@ -138,6 +192,11 @@ pub struct Pod {
     /// going to the caller's descriptors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logs: Option<Logs>,
+    /// It lives until it is stopped, with whatever apps it has: apps are
+    /// added, started, stopped and removed while it runs, and none of them
+    /// ends it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mutable: bool,
     /// The apps, in starting order; they are stopped in reverse.
     pub apps: Vec<App>,
 }
@@ -277,10 +336,185 @@ pub struct App {
     pub stop_signal: i32,
     /// Seconds from the stop signal to SIGKILL.
     pub stop_timeout: u32,
+    /// Whether it is started again when it has ended.
+    #[serde(default, skip_serializing_if = "Restart::is_no")]
+    pub restart: Restart,
+    /// When it counts as ready.
+    #[serde(default, skip_serializing_if = "Readiness::is_started")]
+    pub ready: Readiness,
+    /// What is behind its standard descriptors.
+    #[serde(default, skip_serializing_if = "Streams::is_default")]
+    pub streams: Streams,
     /// The OCI container. `root.path` is the engine's to fill in, and so are
     /// the namespaces, because the pod's apps share them; everything else is
     /// followed to the letter, and what cannot be followed is refused.
     pub spec: Spec,
+}
+
+/// Whether an app is started again when it has ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Restart {
+    /// Never.
+    #[default]
+    No,
+    /// When it failed, at most so often in a row.
+    OnFailure {
+        /// No limit if absent.
+        max: Option<u32>,
+    },
+    /// Whatever its end was.
+    Always,
+}
+
+impl Restart {
+    /// Whether it is never started again.
+    pub fn is_no(&self) -> bool {
+        *self == Self::No
+    }
+
+    /// Whether it is started again after it ended, with a failure or not, and
+    /// after so many times in a row.
+    pub fn wants(self, failed: bool, times: u32) -> bool {
+        match self {
+            Self::No => false,
+            Self::OnFailure { max } => failed && max.is_none_or(|max| times < max),
+            Self::Always => true,
+        }
+    }
+}
+
+/// What is no restart policy.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("restart policy {0:?} is none of no, on-failure, on-failure:TIMES, always")]
+pub struct BadRestart(String);
+
+impl FromStr for Restart {
+    type Err = BadRestart;
+
+    fn from_str(text: &str) -> Result<Self, BadRestart> {
+        let bad = || BadRestart(text.to_owned());
+        Ok(match text.split_once(':') {
+            None if text == "no" => Self::No,
+            None if text == "always" => Self::Always,
+            None if text == "on-failure" => Self::OnFailure { max: None },
+            Some(("on-failure", max)) => Self::OnFailure {
+                max: Some(max.parse().map_err(|_| bad())?),
+            },
+            _ => return Err(bad()),
+        })
+    }
+}
+
+impl fmt::Display for Restart {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::No => f.write_str("no"),
+            Self::OnFailure { max: None } => f.write_str("on-failure"),
+            Self::OnFailure { max: Some(max) } => write!(f, "on-failure:{max}"),
+            Self::Always => f.write_str("always"),
+        }
+    }
+}
+
+/// When an app counts as ready.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Readiness {
+    /// When its program was started.
+    #[default]
+    Started,
+    /// When it says so on [`NOTIFY_SOCKET`].
+    Notify,
+    /// When this program, run in the app as one of its processes, ends with 0;
+    /// tried once a second.
+    Exec(Vec<String>),
+}
+
+impl Readiness {
+    /// Whether it is ready when it was started.
+    pub fn is_started(&self) -> bool {
+        *self == Self::Started
+    }
+}
+
+/// What is no readiness.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "readiness {0:?} is none of started, notify, exec:PROGRAM [ARGUMENTS] (an absolute path, \
+     separated by blanks)"
+)]
+pub struct BadReadiness(String);
+
+impl FromStr for Readiness {
+    type Err = BadReadiness;
+
+    fn from_str(text: &str) -> Result<Self, BadReadiness> {
+        match text.split_once(':') {
+            None if text == "started" => Ok(Self::Started),
+            None if text == "notify" => Ok(Self::Notify),
+            Some(("exec", line)) if line.starts_with('/') => Ok(Self::Exec(
+                line.split_ascii_whitespace().map(str::to_owned).collect(),
+            )),
+            _ => Err(BadReadiness(text.to_owned())),
+        }
+    }
+}
+
+/// What is behind an app's standard descriptors. A terminal is behind all
+/// three or none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct Streams {
+    /// Standard input.
+    pub input: Input,
+    /// Standard output.
+    pub output: Output,
+    /// Standard error.
+    pub error: Output,
+}
+
+impl Streams {
+    /// Whether nothing is said.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether somebody can attach to one of them.
+    pub fn attachable(&self) -> bool {
+        matches!(self.input, Input::Stream | Input::Tty)
+            || [self.output, self.error]
+                .iter()
+                .any(|o| matches!(o, Output::Stream | Output::Tty))
+    }
+}
+
+/// What is behind an app's standard input.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Input {
+    /// Nothing.
+    #[default]
+    Null,
+    /// Whoever attaches.
+    Stream,
+    /// A terminal of the app's own, to which one can attach.
+    Tty,
+}
+
+/// What is behind an app's standard output or error.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Output {
+    /// The supervisor's own.
+    #[default]
+    Log,
+    /// Nothing.
+    Null,
+    /// Whoever attaches.
+    Stream,
+    /// A terminal of the app's own, to which one can attach.
+    Tty,
 }
 
 /// Where an app's root file system comes from.
@@ -299,4 +533,39 @@ pub enum Rootfs {
         /// The directory on the host.
         path: PathBuf,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restart_policies_are_read_and_followed() {
+        for (text, failed, times, again) in [
+            ("no", true, 0, false),
+            ("always", false, 1000, true),
+            ("on-failure", true, 1000, true),
+            ("on-failure", false, 0, false),
+            ("on-failure:2", true, 1, true),
+            ("on-failure:2", true, 2, false),
+        ] {
+            let policy: Restart = text.parse().unwrap();
+            assert_eq!(policy.to_string(), text);
+            assert_eq!(policy.wants(failed, times), again, "{text}");
+        }
+        for bad in ["", "yes", "on-failure:", "on-failure:-1", "always:3"] {
+            assert!(bad.parse::<Restart>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn readiness_is_read() {
+        assert_eq!("started".parse(), Ok(Readiness::Started));
+        assert_eq!("notify".parse(), Ok(Readiness::Notify));
+        let check = ["/bin/check", "-q"].map(str::to_owned).to_vec();
+        assert_eq!("exec:/bin/check  -q".parse(), Ok(Readiness::Exec(check)));
+        for bad in ["", "exec:", "exec:check", "later"] {
+            assert!(bad.parse::<Readiness>().is_err(), "{bad}");
+        }
+    }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use fetch::PullPolicy;
 use image_store::Store;
 use manifests::appc::{AcIdentifier, EnvironmentName, NameError};
+use stage0::behaviour;
 use stage0::images::Images;
 use stage0::pods::OwnedPod;
 use stage0::prepare::request::{
@@ -147,6 +148,19 @@ fn overrides(flags: AppFlags) -> Result<Overrides, Failure> {
             ));
         }
     };
+    let mut annotations = names::<AcIdentifier>(flags.annotation)?;
+    for (name, value) in [
+        (behaviour::RESTART, flags.restart.map(|r| r.to_string())),
+        (behaviour::READY, flags.ready),
+        (behaviour::STDIN, flags.stdin),
+        (behaviour::STDOUT, flags.stdout),
+        (behaviour::STDERR, flags.stderr),
+    ] {
+        if let Some(value) = value {
+            // Before what was typed as --annotation: the first one counts.
+            annotations.insert(0, (name.parse()?, value));
+        }
+    }
     let pairs = |flags: Vec<KeyValue>| flags.into_iter().map(|KeyValue(k, v)| (k, v)).collect();
     Ok(Overrides {
         name: flags.name,
@@ -158,7 +172,7 @@ fn overrides(flags: AppFlags) -> Result<Overrides, Failure> {
         environment: names::<EnvironmentName>(flags.environment)?,
         mounts: flags.mount,
         read_only_rootfs: flags.readonly_rootfs,
-        annotations: names::<AcIdentifier>(flags.annotation)?,
+        annotations,
         user_annotations: pairs(flags.user_annotation),
         user_labels: pairs(flags.user_label),
         memory: flags.memory,

@@ -5,8 +5,10 @@
 //! needs to know, hands over the pod's lock and becomes stage1; every other
 //! command looks at directories and locks, does one thing and ends.
 
+pub mod behaviour;
 pub mod boot;
 pub mod config;
+pub mod enter;
 pub mod images;
 pub mod logs;
 mod names;

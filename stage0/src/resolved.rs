@@ -8,6 +8,8 @@ use std::path::PathBuf;
 
 use manifests::appc::App;
 
+use crate::behaviour::Behaviour;
+
 /// One app, resolved.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ResolvedApp {
@@ -26,6 +28,8 @@ pub struct ResolvedApp {
     pub read_only_rootfs: bool,
     /// The program gets a terminal.
     pub terminal: bool,
+    /// How it behaves while the pod runs.
+    pub behaviour: Behaviour,
 }
 
 /// Whom an app runs as, in numbers.

@@ -15,11 +15,14 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use manifests::appc::{App, EventName, Isolator, RuntimeApp};
-use manifests::engine::{self, Ipc, LOCK_FD_ENV, Logs, Network, PIN_FDS_ENV, Rootfs};
+use manifests::engine::{
+    self, Ipc, LOCK_FD_ENV, Logs, NOTIFY_SOCKET, Network, PIN_FDS_ENV, Readiness, Rootfs,
+};
 use manifests::insecure::InsecureOptions;
 use manifests::network::{Hosts, PortError, Resolver};
 use rustix::io::FdFlags;
 
+use crate::behaviour::{self, Behaviour};
 use crate::images::{AppRoot, Images, ROOTFS};
 use crate::names;
 use crate::networks;
@@ -35,6 +38,9 @@ const STOP_SIGNAL: i32 = rustix::process::Signal::TERM.as_raw();
 
 /// Seconds from there to SIGKILL.
 const STOP_TIMEOUT: u32 = 10;
+
+/// Where an app finds the socket on which it says that it is ready.
+const NOTIFY_TARGET: &str = "/run/systemd/notify";
 
 /// How a pod is to run.
 #[derive(Debug)]
@@ -235,6 +241,7 @@ fn resolve(
         ipc: runtime.ipc,
         interactive: runtime.interactive,
         logs: runtime.logs,
+        mutable: false,
         apps,
         hostname,
     })
@@ -279,19 +286,46 @@ fn resolve_app(
         },
     )?;
     let term = runtime.interactive.then(|| std::env::var("TERM").ok());
-    let mounts: Vec<ResolvedMount> = volumes::place(&blueprint.manifest, runtime_app, app)?
+    let behaviour = Behaviour::of(runtime_app, record)?;
+    if runtime.interactive && !behaviour.restart.is_no() {
+        return Err(PrepareError::Behaviour {
+            app: name.to_owned(),
+            annotation: behaviour::RESTART,
+            reason: "an interactive app is not started again".to_owned(),
+        });
+    }
+    let mut mounts: Vec<ResolvedMount> = volumes::place(&blueprint.manifest, runtime_app, app)?
         .iter()
         .map(|place| place.resolve(pod))
         .collect::<Result<_, _>>()?;
+    let mut environment =
+        environment::of_process(&app.environment, name, term.flatten().as_deref());
+    if behaviour.ready == Readiness::Notify {
+        mounts.push(notify_socket(pod, name));
+        environment.retain(|(variable, _)| variable != "NOTIFY_SOCKET");
+        environment.push(("NOTIFY_SOCKET".to_owned(), NOTIFY_TARGET.to_owned()));
+    }
     Ok(ResolvedApp {
         name: name.to_owned(),
         identity,
-        environment: environment::of_process(&app.environment, name, term.flatten().as_deref()),
+        environment,
         mounts,
         read_only_rootfs: runtime_app.read_only_rootfs,
         terminal: runtime.interactive,
+        behaviour,
         app: app.clone(),
     })
+}
+
+/// The socket on which the app says that it is ready, which stage1 makes.
+fn notify_socket(pod: &Path, app: &str) -> ResolvedMount {
+    ResolvedMount {
+        source: pod.join(APPS).join(app).join(NOTIFY_SOCKET),
+        target: PathBuf::from(NOTIFY_TARGET),
+        read_only: false,
+        recursive: false,
+        device: None,
+    }
 }
 
 fn engine_app(
@@ -319,6 +353,9 @@ fn engine_app(
         post_stop: handler(EventName::PostStop),
         stop_signal: STOP_SIGNAL,
         stop_timeout: STOP_TIMEOUT,
+        restart: resolved.behaviour.restart,
+        ready: resolved.behaviour.ready,
+        streams: resolved.behaviour.streams,
         spec: built.spec,
         name: resolved.name,
     })

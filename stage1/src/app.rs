@@ -107,12 +107,12 @@ fn confine(entrance: &Entrance, device_filter: Option<&[Instruction]>) -> Result
 }
 
 /// Leaves the caller's session and its terminal.
-fn leave_session() -> Result<()> {
+pub(crate) fn leave_session() -> Result<()> {
     rustix::process::setsid().map_err(Error::system("make", "a session"))?;
     Ok(())
 }
 
-fn take_terminal(slave: &OwnedFd, uid: u32) -> Result<()> {
+pub(crate) fn take_terminal(slave: &OwnedFd, uid: u32) -> Result<()> {
     let failed = || Error::attempt("take", "the terminal");
     // Standard input is the caller's terminal still. The supervisor keeps the
     // size up to date, but hears of the terminal while the app runs already.

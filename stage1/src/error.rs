@@ -71,6 +71,12 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// An app that something was to be done to does not run.
+    #[error("app {app:?} is not running")]
+    NotRunning {
+        /// The app.
+        app: String,
+    },
     /// A handler failed.
     #[error("the {handler} handler {outcome}")]
     Handler {
@@ -156,6 +162,7 @@ impl Error {
             | Self::Damaged { .. }
             | Self::Seccomp { .. }
             | Self::Network(_)
+            | Self::NotRunning { .. }
             | Self::Handler { .. } => EXIT_FAILURE,
         }
     }

@@ -20,9 +20,11 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 
+use sys::mount_attributes::MountAttributes;
+
 use crate::error::{Error, Result};
 use crate::plan::{ExecLabel, Process};
-use crate::{program, resolve};
+use crate::{mounting, program, resolve};
 
 /// Enters the working directory, which must exist inside the root.
 ///
@@ -110,6 +112,21 @@ fn execute(found: &CString, process: &Process) -> Error {
         Err(e) => program::explain(found, e.into()),
         Ok(never) => match never {},
     }
+}
+
+/// Whether something is to be written below `/proc` for it.
+pub fn needs_proc(process: &Process) -> bool {
+    process.oom_score_adj.is_some() || process.exec_label.is_some()
+}
+
+/// A procfs of this process's PID namespace that is mounted nowhere.
+///
+/// # Errors
+/// [`Error::System`] with what the kernel says.
+pub fn private_proc() -> Result<OwnedFd> {
+    let attributes = MountAttributes::NO_SUID | MountAttributes::NO_DEV | MountAttributes::NO_EXEC;
+    mounting::new_file_system(c"proc", &[], attributes)
+        .map_err(Error::system("mount", "the pod's proc"))
 }
 
 /// Writes into a file below the private procfs.

@@ -251,11 +251,7 @@ fn mounts(plan: &Plan, around: &mut Surroundings) -> Result<(Vec<Sources>, Owned
         .map(|app| Sources::open(app).map_err(|e| e.of_app(&app.name)))
         .collect::<Result<Vec<_>>>()?;
     if plan.apps.iter().any(plan::App::needs_proc) {
-        let attributes =
-            MountAttributes::NO_SUID | MountAttributes::NO_DEV | MountAttributes::NO_EXEC;
-        let proc = mounting::new_file_system(c"proc", &[], attributes)
-            .map_err(Error::system("mount", "the pod's proc"))?;
-        around.proc = Some(proc);
+        around.proc = Some(identity::private_proc()?);
     }
     let attributes = MountAttributes::READ_ONLY
         | MountAttributes::NO_SUID

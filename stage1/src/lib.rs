@@ -8,6 +8,7 @@
 //! [`init`] holds the pod's namespaces, inside it.
 //! [`app`] turns a clone of the init into an app: [`rootfs`], [`identity`].
 //!
+//! [`enter`] brings a program in beside an app.
 //! [`network`] joins the pod to networks from the host's side, meanwhile.
 //!
 //! The engine knows pods, OCI runtime specifications and CNI configurations,
@@ -25,6 +26,7 @@
 
 pub mod app;
 pub mod cgroup;
+pub mod enter;
 pub mod error;
 pub mod identity;
 pub mod idle;

@@ -1,6 +1,7 @@
 //! `rkt-stage1 run UUID`: runs the pod in the working directory.
 //! `rkt-stage1 gc UUID`: undoes what the network of that pod, which is over,
 //! still has of the host.
+//! `rkt-stage1 enter UUID APP PROGRAM…`: runs a program in an app of that pod.
 
 use std::process::ExitCode;
 
@@ -10,6 +11,11 @@ fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let words: Vec<_> = arguments.iter().map(|a| a.to_str().unwrap_or("")).collect();
     let status = match words.as_slice() {
+        ["enter", _, app, _program, ..] => stage1::enter::run(app, arguments[3..].to_vec())
+            .unwrap_or_else(|error| {
+                eprintln!("enter: {}", error.line());
+                error.exit_status()
+            }),
         ["run", uuid] => stage1::supervisor::run(uuid).unwrap_or_else(|error| {
             eprintln!("run: {}", error.line());
             error.exit_status()
@@ -22,7 +28,10 @@ fn main() -> ExitCode {
             }
         },
         _ => {
-            eprintln!("usage: rkt-stage1 run|gc UUID, in the directory of a pod; rkt does this");
+            eprintln!(
+                "usage: rkt-stage1 run|gc UUID, rkt-stage1 enter UUID APP PROGRAM…, in the directory \
+                 of a pod; rkt does this"
+            );
             EXIT_FAILURE
         }
     };

@@ -85,9 +85,13 @@ pub fn now() -> u64 {
     since.map_or(0, |d| d.as_nanos().try_into().unwrap_or(u64::MAX))
 }
 
-/// Field 22 of `/proc/PID/stat`. The name in field 2 may hold anything, so
+/// When a process started, in clock ticks since boot: field 22 of
+/// `/proc/PID/stat`. The name in field 2 may hold anything, so
 /// fields are counted from its last parenthesis.
-fn start_time(pid: i32) -> io::Result<u64> {
+///
+/// # Errors
+/// `ENOENT` or `ESRCH` when it is gone.
+pub fn start_time(pid: i32) -> io::Result<u64> {
     let stat = fs::read(format!("/proc/{pid}/stat"))?;
     let bad = || io::Error::from(io::ErrorKind::InvalidData);
     let end = stat.iter().rposition(|&b| b == b')').ok_or_else(bad)?;

@@ -361,9 +361,12 @@ fn link_devices(root: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
-/// Opens a terminal of the app's own devpts, and puts it on `/dev/console`.
-/// The slave is asked of the master, not looked up by a name.
-fn open_terminal(root: &OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
+/// Opens a terminal of the app's own devpts: master and slave. The slave is
+/// asked of the master, not looked up by a name.
+///
+/// # Errors
+/// [`Error::System`] when the app has no devpts at `/dev/pts`.
+pub fn new_terminal(root: &OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
     use rustix::pty::OpenptFlags;
     const DEVPTS_MAGIC: u32 = 0x1cd1;
     let failed = || Error::attempt("open a terminal in", "/dev/pts");
@@ -377,7 +380,12 @@ fn open_terminal(root: &OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
     rustix::pty::unlockpt(&master).map_err(|e| failed().because(e))?;
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let slave = rustix::pty::ioctl_tiocgptpeer(&master, flags).map_err(|e| failed().because(e))?;
+    Ok((master, slave))
+}
 
+/// The same, and puts it on `/dev/console`.
+fn open_terminal(root: &OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
+    let (master, slave) = new_terminal(root)?;
     let console = Path::new("/dev/console");
     let failed = || Error::attempt("mount the terminal on", console.display());
     resolve::mount_point(root, console, Kind::File).map_err(|e| failed().because(e))?;

@@ -18,7 +18,7 @@ use rustix::pipe::PipeFlags;
 use rustix::process::{Gid, Uid};
 
 use crate::error::{Error, Result};
-use crate::plan::Plan;
+use crate::plan::{Plan, Process};
 use crate::supervisor::log::Log;
 use crate::supervisor::relay::{Relay, Target};
 
@@ -60,13 +60,9 @@ impl Stdio {
 /// # Errors
 /// [`Error::System`] when a pipe or the null device cannot be opened.
 pub fn open(plan: &Plan, relay: &mut Relay) -> Result<Vec<Stdio>> {
-    let (stdin, stdout, stderr) = (
-        rustix::stdio::stdin(),
-        rustix::stdio::stdout(),
-        rustix::stdio::stderr(),
-    );
+    let (stdout, stderr) = (rustix::stdio::stdout(), rustix::stdio::stderr());
     let tty = rustix::termios::isatty;
-    let terminal = plan.interactive && tty(stdin) && tty(stdout);
+    let terminal = plan.interactive && caller_has_terminal();
     let several = plan.apps.len() > 1;
     let mut all = Vec::with_capacity(plan.apps.len());
     for app in &plan.apps {
@@ -107,6 +103,40 @@ pub fn open(plan: &Plan, relay: &mut Relay) -> Result<Vec<Stdio>> {
         all.push(stdio);
     }
     Ok(all)
+}
+
+/// Whether the caller talks to us by a terminal.
+pub fn caller_has_terminal() -> bool {
+    rustix::termios::isatty(rustix::stdio::stdin())
+        && rustix::termios::isatty(rustix::stdio::stdout())
+}
+
+/// The caller's own descriptors, with a pipe for each that is a terminal.
+///
+/// # Errors
+/// [`Error::System`] when a pipe cannot be made.
+pub fn without_terminals(relay: &mut Relay, process: &Process) -> Result<Stdio> {
+    let tty = rustix::termios::isatty;
+    let owner = (process.uid, process.gid);
+    let mut stdio = Stdio::default();
+    if tty(rustix::stdio::stdin()) {
+        let failed = || Error::attempt("make", "a pipe");
+        let (read, write) =
+            rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed().because(e))?;
+        relay.add_input(write);
+        stdio.input = Some(read);
+    }
+    if tty(rustix::stdio::stdout()) {
+        let (output, written) = pipe(owner)?;
+        stdio.output = Some(output);
+        relay.add_pipe(written, Target::Output, None);
+    }
+    if tty(rustix::stdio::stderr()) {
+        let (error, written) = pipe(owner)?;
+        stdio.error = Some(error);
+        relay.add_pipe(written, Target::Error, None);
+    }
+    Ok(stdio)
 }
 
 fn null() -> Result<OwnedFd> {

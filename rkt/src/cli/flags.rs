@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::Args;
 use fetch::PullPolicy;
 use manifests::appc::{AcName, Mount, Quantity, Volume};
+use manifests::engine::Restart;
 use manifests::network::PortFlag;
 
 use super::values::{self, KeyValue, SeccompFlag};
@@ -76,6 +77,22 @@ pub(crate) struct AppFlags {
     /// Value of the app's oom_score_adj, -1000 to 1000
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
     pub(crate) oom_score_adj: Option<i32>,
+    /// Start it again when it ends: no, on-failure[:TIMES] (in a row), always
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) restart: Option<Restart>,
+    /// When it is ready: started, notify (it says so by sd_notify), exec:PATH [ARGUMENTS] (a
+    /// program of the app ends with 0) [default: started, or what the image says]
+    #[arg(long, value_name = "WHEN", value_parser = values::readiness)]
+    pub(crate) ready: Option<String>,
+    /// Standard input: null, stream or tty (see rkt attach) [default: null]
+    #[arg(long, value_name = "MODE", value_parser = values::stdin)]
+    pub(crate) stdin: Option<String>,
+    /// Standard output: log, null, stream or tty [default: log]
+    #[arg(long, value_name = "MODE", value_parser = values::stdout)]
+    pub(crate) stdout: Option<String>,
+    /// Standard error: log, null, stream or tty [default: log]
+    #[arg(long, value_name = "MODE", value_parser = values::stdout)]
+    pub(crate) stderr: Option<String>,
 }
 
 // What a pod is made of, besides its images.

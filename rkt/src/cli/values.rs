@@ -9,6 +9,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use manifests::appc::{AcName, Mount, SeccompSet, Volume, VolumeSource};
+use manifests::engine::Readiness;
+use stage0::behaviour;
 
 /// A message that says what is wrong with a value.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -38,6 +40,24 @@ impl FromStr for KeyValue {
             _ => bad(format_args!("{s:?} must be specified as name=value")),
         }
     }
+}
+
+/// When an app is ready; goes out as it came in, for it becomes an annotation.
+pub(crate) fn readiness(s: &str) -> Result<String, BadValue> {
+    s.parse::<Readiness>().map_err(BadValue::from)?;
+    Ok(s.to_owned())
+}
+
+/// What is behind standard input; goes out as it came in.
+pub(crate) fn stdin(s: &str) -> Result<String, BadValue> {
+    behaviour::parse_input(s).map_err(BadValue::from)?;
+    Ok(s.to_owned())
+}
+
+/// What is behind standard output or error; goes out as it came in.
+pub(crate) fn stdout(s: &str) -> Result<String, BadValue> {
+    behaviour::parse_output(s).map_err(BadValue::from)?;
+    Ok(s.to_owned())
 }
 
 /// Go's booleans, which the reference accepts everywhere.

@@ -3,6 +3,7 @@
 mod cat_manifest;
 mod completion;
 mod config;
+mod enter;
 mod fetch;
 mod gc;
 mod help;
@@ -76,6 +77,8 @@ pub(crate) const ALL: &[Verb] = &[
     plain::<status::Status>(&["status"]),
     plain::<logs::Logs>(&["logs"]),
     plain::<stop::Stop>(&["stop"]),
+    as_root(plain::<enter::Enter>(&["enter"])),
+    as_root(plain::<enter::Enter>(&["app", "exec"])),
     as_root(plain::<rm::Rm>(&["rm"])),
     as_root(plain::<gc::Gc>(&["gc"])),
     plain::<cat_manifest::CatManifest>(&["cat-manifest"]),
@@ -176,6 +179,7 @@ fn error_block(what: &str, errors: &[String]) {
 /// What a group is for.
 pub(crate) fn about_group(group: &str) -> &'static str {
     match group {
+        "app" => "change and use the apps of a running pod",
         "image" => "operate on the images in the store",
         "network" => "look at the networks that pods can join",
         _ => "several commands",

@@ -19,6 +19,16 @@ pub enum PrepareError {
     /// There is an app section, and it names no program.
     #[error("image {0:?} has an empty \"exec\" (try --exec=BINARY)")]
     EmptyExec(String),
+    /// An annotation about how an app behaves says nothing that is known.
+    #[error("app {app:?}: annotation {annotation}: {reason}")]
+    Behaviour {
+        /// The app.
+        app: String,
+        /// Name of the annotation.
+        annotation: &'static str,
+        /// What is wrong with its value.
+        reason: String,
+    },
     /// Two apps of one name.
     #[error("error: multiple apps with name {0} (give one of them another: --name)")]
     SameName(AcName),

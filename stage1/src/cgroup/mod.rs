@@ -31,7 +31,7 @@ use sys::device_filter::Instruction;
 use crate::error::{Error, Result};
 
 /// Where the hierarchies are mounted (systemd's file hierarchy, and everyone's).
-const MOUNT: &str = "/sys/fs/cgroup";
+pub(crate) const MOUNT: &str = "/sys/fs/cgroup";
 
 /// The cgroup that holds all pods.
 const PARENT: &str = "rkt";
@@ -373,6 +373,11 @@ pub fn legacy_hierarchies() -> Result<Option<Vec<String>>> {
     Ok(Some(names))
 }
 
+/// Whether the unified hierarchy is mounted on this directory.
+pub(crate) fn is_unified(directory: &Path) -> bool {
+    rustix::fs::statfs(directory).is_ok_and(|s| s.f_type as u32 == v2::MAGIC)
+}
+
 /// What the host has.
 struct Host {
     /// Its unified hierarchy and the controllers that are in it.
@@ -578,7 +583,7 @@ impl Entrance {
 /// `0` into `tasks`, not a number into `cgroup.procs`: for a thread that
 /// moves only itself the kernel needs no lock over all forks of the host, and
 /// taking that lock waits for an RCU grace period (6 ms measured).
-fn enter(tasks: &impl AsFd) -> Result<()> {
+pub(crate) fn enter(tasks: &impl AsFd) -> Result<()> {
     rustix::io::write(tasks, b"0").map_err(Error::system("join", "the app's cgroup"))?;
     Ok(())
 }

@@ -84,8 +84,7 @@ impl App {
     pub fn needs_proc(&self) -> bool {
         self.post_stop.is_some()
             || !self.sysctls.is_empty()
-            || self.process.oom_score_adj.is_some()
-            || self.process.exec_label.is_some()
+            || crate::identity::needs_proc(&self.process)
     }
 }
 

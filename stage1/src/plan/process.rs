@@ -73,7 +73,12 @@ pub struct ExecLabel {
 }
 
 impl Process {
-    pub(super) fn new(spec: &Spec) -> Result<Self> {
+    /// Plans the process of a specification.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for what cannot be followed, [`Error::Seccomp`] for
+    /// a filter that cannot be compiled.
+    pub fn new(spec: &Spec) -> Result<Self> {
         let refuse = |field, value: String, reason| Error::Refused {
             field,
             value,
@@ -120,6 +125,28 @@ impl Process {
             oom_score_adj: process.oom_score_adj(),
             exec_label: exec_label(process)?,
         })
+    }
+
+    /// The same for a program beside it, in the root directory: with this
+    /// `TERM` if there is one, and looked for as the app's own would be.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when there is no program to execute.
+    pub fn command(mut self, argv: Vec<CString>, term: Option<&str>) -> Result<Self> {
+        let program = argv.first().ok_or(Error::Refused {
+            field: "command",
+            value: String::new(),
+            reason: "there is no program to execute",
+        })?;
+        if let Some(term) = term {
+            self.env
+                .retain(|entry| !entry.as_bytes().starts_with(b"TERM="));
+            self.env.push(c_string("TERM", format!("TERM={term}"))?);
+        }
+        self.cwd = PathBuf::from("/");
+        self.search = search(program, &self.env);
+        self.argv = argv;
+        Ok(self)
     }
 
     /// The same for a handler: root, under all the app's settings.

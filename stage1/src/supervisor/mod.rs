@@ -14,7 +14,7 @@
 pub mod log;
 mod network;
 pub mod relay;
-mod terminal;
+pub mod terminal;
 
 use std::os::fd::{OwnedFd, RawFd};
 
@@ -382,6 +382,8 @@ impl Supervisor {
                 self.note(app, |status| {
                     status.started = Some(record::now());
                     status.pid = Some(sender);
+                    // It may be over by now; then nobody looks for it.
+                    status.start_time = record::start_time(sender).ok();
                 });
                 Ok(())
             }
@@ -447,6 +449,7 @@ impl Supervisor {
         }
         self.note(app, |status| {
             status.pid = None;
+            status.start_time = None;
             status.finished = Some(record::now());
             status.oom_killed = oom_killed;
             match end {

@@ -132,7 +132,19 @@ impl Relay {
         }
     }
 
-    /// The app's terminal.
+    /// Copies the caller's standard input into this pipe, whose other end is
+    /// the app's.
+    pub fn add_input(&mut self, to: OwnedFd) {
+        self.terminal = Some(to);
+        self.sources.push(Source {
+            from: Origin::Input,
+            to: Outlet::Target(Target::Terminal),
+            label: None,
+            partial: Vec::new(),
+        });
+    }
+
+    /// The app's terminal, or the pipe to its standard input.
     pub fn terminal(&self) -> Option<&OwnedFd> {
         self.terminal.as_ref()
     }

@@ -10,14 +10,14 @@ use crate::error::{Error, Result};
 /// The terminal in raw mode: every key goes to the app. Dropping it restores
 /// what was before.
 #[derive(Debug)]
-pub(super) struct RawTerminal(Termios);
+pub struct RawTerminal(Termios);
 
 impl RawTerminal {
     /// Makes the caller's terminal raw.
     ///
     /// # Errors
     /// [`Error::System`] with what the kernel says.
-    pub(super) fn enter() -> Result<Self> {
+    pub fn enter() -> Result<Self> {
         let failed = || Error::attempt("set up", "the terminal");
         let before = tcgetattr(stdin()).map_err(|e| failed().because(e))?;
         let mut raw = before.clone();
@@ -35,7 +35,7 @@ impl Drop for RawTerminal {
 }
 
 /// Gives the app's terminal the size of the caller's.
-pub(super) fn copy_size(to: &OwnedFd) {
+pub fn copy_size(to: &OwnedFd) {
     if let Ok(size) = tcgetwinsize(stdin()) {
         // A pod that is over has no use for it.
         let _over = tcsetwinsize(to, size);
