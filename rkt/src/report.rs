@@ -2,8 +2,9 @@
 //! text and as JSON.
 //!
 //! Source of the shapes: rkt's command-line reference, "JSON shapes". Beyond
-//! it stand `signal`, `oom_killed`, `error` and `verification` of an app and
-//! `error` of a pod; all are left out when there is nothing to tell.
+//! it stand `image_name`, `signal`, `oom_killed`, `error` and `verification`
+//! of an app, `reason` and `errors` of a pod, and its state `broken`; all are
+//! left out when there is nothing to tell.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -16,15 +17,18 @@ use manifests::engine::AppStatus;
 use manifests::trust::Verification;
 use serde::Serialize;
 use stage0::boot;
-use stage0::pods::{Pod, State};
+use stage0::pods::{Pod, PodError, State};
 
 /// One pod.
 #[derive(Debug, Serialize)]
 pub(crate) struct PodReport {
     /// The UUID.
     pub(crate) name: String,
-    #[serde(serialize_with = "state_word")]
-    pub(crate) state: State,
+    pub(crate) state: PodState,
+    /// Why a pod ended that did not end by itself: `host restarted` or
+    /// `supervisor killed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) networks: Vec<NetInfo>,
     pub(crate) app_names: Vec<String>,
@@ -40,9 +44,46 @@ pub(crate) struct PodReport {
     /// PID 1 as the host sees it.
     #[serde(skip)]
     pub(crate) pid: Option<i32>,
-    /// What is wrong with the pod's files, or why it ended without its doing.
+    /// What is wrong with the pod's files.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) errors: Vec<String>,
+}
+
+/// What a pod is doing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PodState {
+    /// As its directory and lock say.
+    Is(State),
+    /// It does not run, and cannot be: its directory is none, or its manifest
+    /// cannot be read.
+    Broken,
+}
+
+impl PodState {
+    /// The word in tables and JSON.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Is(state) => state.as_str(),
+            Self::Broken => "broken",
+        }
+    }
+}
+
+impl Serialize for PodState {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+/// How much is to be found out.
+#[derive(Clone, Copy)]
+pub(crate) enum Detail<'a> {
+    /// What a line of a table shows.
+    Row,
+    /// Everything in the pod's files.
+    Files,
+    /// That, and who vouched for its images, which the store knows.
+    Verification(&'a Store),
 }
 
 /// One app of a pod.
@@ -99,37 +140,25 @@ pub(crate) enum AppState {
 }
 
 impl PodReport {
-    /// Everything that can be found out about the pod; what cannot be is told
-    /// in `errors`. With a store, images' verification is looked up there.
-    pub(crate) fn new(pod: &Pod, store: Option<&Store>) -> Self {
+    /// What can be found out about the pod; what cannot is told in `errors`.
+    pub(crate) fn new(pod: &Pod, detail: Detail<'_>) -> Self {
         let mut errors = Vec::new();
-        let mut note = |error: stage0::pods::PodError| errors.push(error_line(&error));
-        let mut keep = |result| match result {
-            Ok(value) => value,
-            Err(e) => {
-                note(e);
-                None
-            }
+        let created_at = noted(pod.created(), &mut errors);
+        let started_at = noted(pod.started(), &mut errors);
+        let state = pod.state();
+        // Others never joined one.
+        let networks = if state == State::Running || state.has_exited() {
+            noted(pod.networks(), &mut errors)
+        } else {
+            Vec::new()
         };
-        let created_at = keep(pod.created());
-        let started_at = keep(pod.started());
-        let networks = match pod.networks() {
-            Ok(networks) => networks,
-            Err(e) => {
-                errors.push(error_line(&e));
-                Vec::new()
-            }
-        };
-        let pid = match pod.init() {
-            Ok(process) => process.map(|process| process.pid),
-            Err(e) => {
-                errors.push(error_line(&e));
-                None
-            }
+        let init = match detail {
+            Detail::Row => None,
+            _ => noted(pod.init(), &mut errors),
         };
         // A pod that is being filled has no manifest yet, and that is no damage.
         let unfinished = matches!(
-            pod.state(),
+            state,
             State::Embryo | State::Preparing | State::AbortedPrepare
         );
         let manifest = match pod.manifest() {
@@ -140,9 +169,15 @@ impl PodReport {
                 None
             }
         };
+        let broken = manifest.is_none() && !unfinished && state != State::Running;
         let mut report = Self {
             name: pod.uuid().to_string(),
-            state: pod.state(),
+            state: if broken {
+                PodState::Broken
+            } else {
+                PodState::Is(state)
+            },
+            reason: None,
             networks,
             app_names: Vec::new(),
             apps: Vec::new(),
@@ -150,14 +185,39 @@ impl PodReport {
             started_at,
             user_annotations: BTreeMap::new(),
             user_labels: BTreeMap::new(),
-            pid,
+            pid: init.map(|process| process.pid),
             errors,
         };
         if let Some(manifest) = manifest {
-            report.add_manifest(manifest, pod, store);
+            report.add_manifest(manifest, pod, detail);
         }
-        report.tell_of_restart(pod);
         report
+    }
+
+    /// What there is to say of a pod that cannot be looked at.
+    pub(crate) fn broken(uuid: uuid::Uuid, error: &PodError) -> Self {
+        Self {
+            name: uuid.to_string(),
+            state: PodState::Broken,
+            reason: None,
+            networks: Vec::new(),
+            app_names: Vec::new(),
+            apps: Vec::new(),
+            created_at: None,
+            started_at: None,
+            user_annotations: BTreeMap::new(),
+            user_labels: BTreeMap::new(),
+            pid: None,
+            errors: vec![error_line(error)],
+        }
+    }
+
+    /// The state for people, with why a pod ended that did not end by itself.
+    pub(crate) fn state_text(&self) -> String {
+        match self.reason {
+            Some(reason) => format!("{}: {reason}", self.state.as_str()),
+            None => self.state.as_str().to_owned(),
+        }
     }
 
     /// The networks for people: `NET:ip4=ADDRESS` for each address, joined by
@@ -179,36 +239,47 @@ impl PodReport {
         words.join(separator)
     }
 
-    fn add_manifest(&mut self, manifest: PodManifest, pod: &Pod, store: Option<&Store>) {
+    fn add_manifest(&mut self, manifest: PodManifest, pod: &Pod, detail: Detail<'_>) {
+        let over = pod.state().has_exited();
+        let mut cut_off = false;
         for app in &manifest.apps {
-            let status = match pod.app_status(app.name.as_str()) {
-                Ok(status) => status.unwrap_or_default(),
-                Err(e) => {
-                    self.errors.push(error_line(&e));
-                    AppStatus::default()
+            // A row tells of no app; only of an end that no app came to.
+            let status = match detail {
+                Detail::Row if !over => AppStatus::default(),
+                _ => {
+                    let status = pod.app_status(app.name.as_str());
+                    noted(status, &mut self.errors).unwrap_or_default()
                 }
             };
-            let app = AppReport::new(app, &manifest, status, self, pod, store);
+            cut_off |= status.started.is_some() && status.finished.is_none();
+            let app = AppReport::new(app, &manifest, status, self, pod, detail);
             self.app_names.push(app.name.clone());
             self.apps.push(app);
+        }
+        if over && cut_off {
+            self.reason = reason(pod);
         }
         self.user_annotations = manifest.user_annotations;
         self.user_labels = manifest.user_labels;
     }
+}
 
-    /// A pod whose supervisor belongs to another boot did not end by itself.
-    fn tell_of_restart(&mut self, pod: &Pod) {
-        if !pod.state().has_exited() {
-            return;
-        }
-        let Ok(Some(supervisor)) = pod.supervisor() else {
-            return;
-        };
-        let finished = self.apps.iter().all(|app| app.exit_code.is_some());
-        if !finished && boot::id().is_ok_and(|id| id != supervisor.boot_id) {
-            self.errors.push("exited: host restarted".to_owned());
-        }
+/// Why a pod has exited although an app of it has not: its supervisor did not
+/// live to write it down.
+fn reason(pod: &Pod) -> Option<&'static str> {
+    let supervisor = pod.supervisor().ok()??;
+    match boot::id() {
+        Ok(id) if id != supervisor.boot_id => Some("host restarted"),
+        _ => Some("supervisor killed"),
     }
+}
+
+/// What a file says, or nothing and a line among the errors.
+fn noted<T: Default>(said: Result<T, PodError>, errors: &mut Vec<String>) -> T {
+    said.unwrap_or_else(|e| {
+        errors.push(error_line(&e));
+        T::default()
+    })
 }
 
 impl AppReport {
@@ -218,22 +289,26 @@ impl AppReport {
         status: AppStatus,
         of: &PodReport,
         pod: &Pod,
-        store: Option<&Store>,
+        detail: Detail<'_>,
     ) -> Self {
-        let state = match of.state {
+        let state = match pod.state() {
             State::Embryo | State::Preparing | State::AbortedPrepare => AppState::Unknown,
             State::Prepared => AppState::Created,
             State::Running if status.finished.is_none() => AppState::Running,
             _ => AppState::Exited,
         };
-        let marked = matches!(of.state, State::ExitedDeleting | State::ExitedGarbage)
+        let marked = matches!(pod.state(), State::ExitedDeleting | State::ExitedGarbage)
             .then(|| pod.changed().ok())
             .flatten();
         let nanoseconds = |time: Option<u64>| time.and_then(|t| i64::try_from(t).ok());
-        let verification = store.and_then(|store| {
-            let record = store.image(&app.image.id.full()?).ok()??;
-            Some(record.verification)
-        });
+        let verification = match detail {
+            Detail::Verification(store) => {
+                let record = |id| store.image(&id).ok().flatten();
+                let record = app.image.id.full().and_then(record);
+                record.map(|record| record.verification)
+            }
+            _ => None,
+        };
         let section = app.app.as_ref();
         Self {
             name: app.name.to_string(),
@@ -337,10 +412,6 @@ fn seconds<S: serde::Serializer>(
     }
 }
 
-fn state_word<S: serde::Serializer>(state: &State, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(state.as_str())
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -377,7 +448,7 @@ mod tests {
         pod.move_to(Place::Run).unwrap();
         let uuid = pod.uuid();
         drop(pod.into_lock());
-        let report = PodReport::new(&pods.sample(uuid).unwrap(), None);
+        let report = PodReport::new(&pods.sample(uuid).unwrap(), Detail::Files);
         (tmp, serde_json::to_value(report).unwrap())
     }
 
@@ -399,7 +470,10 @@ mod tests {
     fn damage_is_told_and_hides_nothing_else() {
         let status = r#"{"finished": 9, "exitCode": 3}"#;
         let (_tmp, pod) = exited(&[("pod", "{ not json"), ("apps/web/status", status)]);
-        assert_eq!(pod["apps"], json!([]));
+        assert_eq!(
+            (&pod["state"], &pod["apps"]),
+            (&json!("broken"), &json!([]))
+        );
         let error = pod["errors"][0].as_str().unwrap();
         assert!(error.contains("is damaged: file \"pod\""), "{error}");
         let (_tmp, pod) = exited(&[("pod", &manifest()), ("apps/web/status", "x")]);
@@ -413,9 +487,22 @@ mod tests {
     }
 
     #[test]
-    fn a_pod_of_another_boot_did_not_end_by_itself() {
-        let process = r#"{"pid": 1, "startTime": 1, "bootId": "another"}"#;
-        let (_tmp, pod) = exited(&[("pod", &manifest()), ("ppid", process)]);
-        assert_eq!(pod["errors"], json!(["exited: host restarted"]));
+    fn a_pod_that_did_not_end_by_itself_says_so() {
+        let process = |boot: &str| format!(r#"{{"pid": 1, "startTime": 1, "bootId": "{boot}"}}"#);
+        let reason = |boot: &str, status: &str| {
+            let files = [
+                ("pod", manifest()),
+                ("ppid", process(boot)),
+                ("apps/web/status", status.to_owned()),
+            ];
+            let (_tmp, pod) = exited(&files.each_ref().map(|(f, t)| (*f, t.as_str())));
+            pod["reason"].clone()
+        };
+        let (cut_off, ended) = (r#"{"started": 5}"#, r#"{"started": 5, "finished": 9}"#);
+        let now = boot::id().unwrap();
+        assert_eq!(reason("another", cut_off), "host restarted");
+        assert_eq!(reason(&now, cut_off), "supervisor killed");
+        assert_eq!(reason("another", ended), Value::Null);
+        assert_eq!(reason(&now, ended), Value::Null);
     }
 }

@@ -128,7 +128,7 @@ fn kills_at_random_moments_leave_nothing() {
         delay = (delay * 7 + 3) % 61;
         std::thread::sleep(Duration::from_millis(20 + delay));
         for listed in pods.list().unwrap() {
-            let state = listed.unwrap().state();
+            let state = listed.pod.unwrap().state();
             assert!(
                 !matches!(state, State::Embryo | State::Deleting | State::Garbage),
                 "{state} is listed"

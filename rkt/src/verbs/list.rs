@@ -8,11 +8,22 @@ use clap::Args;
 use crate::cli::{Context, Simple};
 use crate::failure::Outcome;
 use crate::output::{self, Format, Table};
-use crate::report::{AppReport, PodReport};
+use crate::report::{AppReport, Detail, PodReport};
 
 #[derive(Debug, Args)]
 #[command(
     about = "list pods",
+    long_about = "List pods, one line for each app.\n\n\
+        STATE is embryo, preparing, aborted prepare, prepared, running, exited, exited garbage, \
+        exited deleting, or broken: the pod's files cannot be read, and rkt rm --force removes it. \
+        A pod that did not end by itself says why: host restarted, or supervisor killed.\n\n\
+        With --format=json a pod is an object: \"name\" (the UUID), \"state\", \"reason\" (as \
+        above, if there is one), \"networks\", \"apps\", \"created_at\" and \"started_at\" \
+        (seconds), \"user_annotations\", \"user_labels\", \"errors\" (what is wrong with its \
+        files). An app: \"name\", \"image_id\", \"image_name\", \"state\" (unknown, created, \
+        running, exited), \"created_at\", \"started_at\", \"finished_at\" (nanoseconds), \
+        \"exit_code\", \"signal\", \"oom_killed\", \"error\", \"mounts\", \
+        \"user_annotations\", \"user_labels\". What is not known is left out.",
     after_help = "EXAMPLES:\n    rkt list\n    rkt list --full\n    rkt list --format=json | jq '.[].state'"
 )]
 pub(crate) struct List {
@@ -33,18 +44,18 @@ const SHORT: usize = 8;
 impl Simple for List {
     fn run(self, context: &Context) -> Outcome {
         let format = Format::check(self.format.as_deref())?;
-        let mut errors = Vec::new();
-        let mut reports = Vec::new();
-        for pod in context.pods()?.list()? {
-            match pod {
-                Ok(pod) => {
-                    let report = PodReport::new(&pod, None);
-                    errors.extend(report.errors.iter().cloned());
-                    reports.push(report);
-                }
-                Err(e) => errors.push(e.to_string()),
-            }
-        }
+        let detail = match format {
+            Format::Text => Detail::Row,
+            Format::Json | Format::JsonPretty => Detail::Files,
+        };
+        let pods = context.pods()?.list()?.into_iter();
+        let reports: Vec<PodReport> = pods
+            .map(|listed| match listed.pod {
+                Ok(pod) => PodReport::new(&pod, detail),
+                Err(e) => PodReport::broken(listed.uuid, &e),
+            })
+            .collect();
+        let errors: Vec<String> = reports.iter().flat_map(|r| r.errors.clone()).collect();
         match format {
             Format::Text => self.table(&reports).print(!self.no_legend),
             Format::Json => output::json(&reports, false)?,
@@ -105,7 +116,7 @@ impl List {
             cells.push(of_app(|app| &app.image_id));
         }
         cells.extend([
-            of_pod(pod.state.to_string()),
+            of_pod(pod.state_text()),
             of_pod(time(pod.created_at)),
             of_pod(time(pod.started_at)),
             of_pod(pod.networks(", ")),

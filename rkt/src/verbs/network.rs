@@ -73,8 +73,8 @@ impl Simple for List {
             })
             .collect();
         let mut errors = Vec::new();
-        for pod in context.pods()?.list()? {
-            match pod {
+        for listed in context.pods()?.list()? {
+            match listed.pod {
                 Ok(pod) if pod.state() == State::Running => match pod.networks() {
                     Ok(networks) => {
                         for network in networks {

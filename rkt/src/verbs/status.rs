@@ -11,7 +11,7 @@ use stage0::pods::{Pod, PodError, State};
 use crate::cli::{Context, Simple, WaitTime};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, Format};
-use crate::report::{self, PodReport};
+use crate::report::{self, Detail, PodReport, PodState};
 
 #[derive(Debug, Args)]
 #[command(
@@ -57,7 +57,7 @@ impl Simple for Status {
             pod.state().is_over()
         })?;
         let store = context.store()?;
-        let report = PodReport::new(&pod, Some(&store));
+        let report = PodReport::new(&pod, Detail::Verification(&store));
         match format {
             Format::Text => output::say(&text(&report)),
             Format::Json => output::json(&report, false)?,
@@ -108,24 +108,31 @@ fn text(report: &PodReport) -> String {
         let _ = writeln!(text, "{key}={value}");
     };
     line("state", report.state.as_str());
+    if let Some(reason) = report.reason {
+        line("reason", reason);
+    }
     if let Some(created) = report.created_at {
         line("created", &output::absolute(created));
     }
     if let Some(started) = report.started_at {
         line("started", &output::absolute(started));
     }
-    let ran = report.state == State::Running || report.state.has_exited();
-    if matches!(report.state, State::Running | State::Exited) {
+    let running = report.state == PodState::Is(State::Running);
+    let ran = matches!(report.state, PodState::Is(state) if running || state.has_exited());
+    if running || report.state == PodState::Is(State::Exited) {
         line("networks", &report.networks(","));
     }
     if ran {
         if let Some(pid) = report.pid {
             line("pid", &pid.to_string());
         }
-        let exited = matches!(report.state, State::Exited | State::ExitedGarbage);
+        let exited = matches!(
+            report.state,
+            PodState::Is(State::Exited | State::ExitedGarbage)
+        );
         line("exited", if exited { "true" } else { "false" });
     }
-    if ran && report.state != State::Running {
+    if ran && !running {
         for app in &report.apps {
             if let Some(code) = app.exit_code {
                 line(&format!("app-{}", app.name), &code.to_string());

@@ -4,6 +4,7 @@
 //! done already: a second collector, a crash or a restart of the host between
 //! any two of them costs nothing but another run.
 
+use std::sync::mpsc;
 use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
@@ -62,25 +63,23 @@ impl Collector {
             tell(Event::Expired(pod.uuid()));
             Ok(())
         })?;
-        each(pods, Place::ExitedGarbage, tell, |pod, tell| {
+        many(pods, Place::ExitedGarbage, tell, |pod, tell| {
             if since_change(&pod)? < self.grace {
                 tell(Event::WithinGrace(pod.uuid(), self.grace));
                 return Ok(());
             }
-            let Some(pod) = try_take(&pod)? else {
-                return Ok(());
-            };
-            tell(Event::Collecting(pod.uuid()));
-            delete(pod)
+            sweep(&pod, tell)
         })?;
-        each(pods, Place::Garbage, tell, |pod, tell| {
-            let Some(pod) = try_take(&pod)? else {
-                return Ok(());
-            };
-            tell(Event::Collecting(pod.uuid()));
-            delete(pod)
-        })
+        many(pods, Place::Garbage, tell, |pod, tell| sweep(&pod, tell))
     }
+}
+
+fn sweep(pod: &Pod, tell: &mut dyn FnMut(Event)) -> Result<(), PodError> {
+    let Some(pod) = try_take(pod)? else {
+        return Ok(());
+    };
+    tell(Event::Collecting(pod.uuid()));
+    delete(pod)
 }
 
 /// Runs one step over every pod of a place.
@@ -91,18 +90,62 @@ fn each(
     step: impl Fn(Pod, &mut dyn FnMut(Event)) -> Result<(), PodError>,
 ) -> Result<(), PodError> {
     for uuid in pods.uuids(place)? {
-        let done = match pods.sample(uuid) {
-            Ok(pod) if pod.place() == place => step(pod, tell),
-            Ok(_) => Ok(()),
-            Err(e) => Err(e),
-        };
-        match done {
-            // Somebody else was faster: that is as good.
-            Ok(()) | Err(PodError::Gone(_)) => {}
-            Err(e) => tell(Event::Failed(uuid, e)),
-        }
+        one(pods, place, uuid, tell, &step);
     }
     Ok(())
+}
+
+/// The same by several threads: deleting waits for the disk, and for killed
+/// processes to leave their cgroups.
+fn many(
+    pods: &Pods,
+    place: Place,
+    tell: &mut dyn FnMut(Event),
+    step: impl Fn(Pod, &mut dyn FnMut(Event)) -> Result<(), PodError> + Sync,
+) -> Result<(), PodError> {
+    let uuids = pods.uuids(place)?;
+    let share = uuids.len().div_ceil(THREADS).max(FEW);
+    let (sender, events) = mpsc::channel();
+    std::thread::scope(|scope| {
+        for uuids in uuids.chunks(share) {
+            let (sender, step) = (sender.clone(), &step);
+            scope.spawn(move || {
+                // Whoever would hear of it waits for the end of this thread.
+                let tell = &mut |event| drop(sender.send(event));
+                for uuid in uuids {
+                    one(pods, place, *uuid, tell, step);
+                }
+            });
+        }
+        drop(sender);
+        events.into_iter().for_each(&mut *tell);
+    });
+    Ok(())
+}
+
+/// Threads that delete pods.
+const THREADS: usize = 4;
+
+/// Pods that are not worth another thread.
+const FEW: usize = 8;
+
+fn one(
+    pods: &Pods,
+    place: Place,
+    uuid: Uuid,
+    tell: &mut dyn FnMut(Event),
+    step: &impl Fn(Pod, &mut dyn FnMut(Event)) -> Result<(), PodError>,
+) {
+    let done = match pods.sample_from(place, uuid) {
+        Ok(pod) if pod.place() == place => step(pod, tell),
+        Ok(_) => Ok(()),
+        Err(e) => Err(e),
+    };
+    match done {
+        // Somebody else was faster: that is as good.
+        Ok(()) | Err(PodError::Gone(_)) => {}
+        Err(e) => tell(Event::Failed(uuid, e)),
+    }
 }
 
 fn mark(pod: Pod, tell: &mut dyn FnMut(Event)) -> Result<(), PodError> {
@@ -172,11 +215,18 @@ pub enum Removal {
 
 impl Pods {
     /// Removes one pod that is over or never ran, whatever its age; `tell`
-    /// hears of the steps that `gc` would have taken before.
+    /// hears of the steps that `gc` would have taken before. With `force`,
+    /// what the pod still has of the host and cannot be given back, because
+    /// the pod's files do not tell, is told as [`Event::Failed`], no more.
     ///
     /// # Errors
     /// If the pod cannot be taken or deleted.
-    pub fn remove(&self, pod: &Pod, tell: &mut dyn FnMut(Event)) -> Result<Removal, PodError> {
+    pub fn remove(
+        &self,
+        pod: &Pod,
+        force: bool,
+        tell: &mut dyn FnMut(Event),
+    ) -> Result<Removal, PodError> {
         match pod.state() {
             State::Embryo
             | State::Preparing
@@ -202,7 +252,11 @@ impl Pods {
             }
             _ => {}
         }
-        delete(owned)?;
+        match undo::release(&owned) {
+            Err(e) if force => tell(Event::Failed(pod.uuid(), e)),
+            other => other?,
+        }
+        owned.delete()?;
         Ok(Removal::Removed)
     }
 }

@@ -4,7 +4,6 @@
 //! (a full disk, a person). Every question has its own answer, so one bad file
 //! never hides what the others say.
 
-use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, SystemTime};
 
@@ -23,8 +22,11 @@ pub const MANIFEST: &str = "pod";
 /// Directory with one directory per app.
 pub const APPS: &str = "apps";
 
-/// No file of ours is nearly as long; a longer one is not read.
-const LONGEST: u64 = 16 << 20;
+/// No file of ours is nearly as long; a longer one is not read to its end.
+const LONGEST: usize = 16 << 20;
+
+/// Most files of ours are shorter, and are read by one call.
+const USUAL: usize = 16 << 10;
 
 impl Pod {
     /// The pod manifest.
@@ -127,17 +129,22 @@ impl Pod {
 
     /// The bytes of a file below the pod directory; `None` if there is none.
     fn read(&self, file: &str) -> Result<Option<Vec<u8>>, PodError> {
-        let read = || -> io::Result<Option<Vec<u8>>> {
+        let read = || -> Result<Option<Vec<u8>>, Errno> {
             let fd = match open_below(self.dir(), file) {
                 Ok(fd) => fd,
                 Err(Errno::NOENT) => return Ok(None),
-                Err(e) => return Err(e.into()),
+                Err(e) => return Err(e),
             };
-            let mut bytes = Vec::new();
-            std::fs::File::from(fd)
-                .take(LONGEST)
-                .read_to_end(&mut bytes)?;
-            Ok(Some(bytes))
+            let mut bytes = Vec::with_capacity(USUAL);
+            loop {
+                bytes.reserve(USUAL);
+                let room = bytes.capacity() - bytes.len();
+                let length = rustix::io::read(&fd, rustix::buffer::spare_capacity(&mut bytes))?;
+                // Of a regular file, less than was asked for is the rest of it.
+                if length < room || bytes.len() > LONGEST {
+                    return Ok(Some(bytes));
+                }
+            }
         };
         read().map_err(PodError::io("read", self.path().join(file)))
     }

@@ -70,6 +70,15 @@ impl Pod {
     }
 }
 
+/// A pod of a list.
+#[derive(Debug)]
+pub struct Listed {
+    /// Its UUID.
+    pub uuid: Uuid,
+    /// The pod, or why it cannot be looked at.
+    pub pod: Result<Pod, PodError>,
+}
+
 /// The beginning of a UUID as people type it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UuidPrefix(String);
@@ -133,7 +142,7 @@ impl Pods {
     /// # Errors
     /// The first place that cannot be listed. A pod that cannot be looked at
     /// is an `Err` of its own.
-    pub fn list(&self) -> Result<Vec<Result<Pod, PodError>>, PodError> {
+    pub fn list(&self) -> Result<Vec<Listed>, PodError> {
         let mut uuids = Vec::new();
         for place in Place::VISIBLE {
             uuids.extend(self.uuids(place)?.into_iter().map(|uuid| (uuid, place)));
@@ -143,11 +152,12 @@ impl Pods {
         uuids.dedup_by_key(|(uuid, _)| *uuid);
         let mut pods = Vec::with_capacity(uuids.len());
         for (uuid, place) in uuids {
-            match self.sample_from(place, uuid) {
-                Ok(pod) if Place::VISIBLE.contains(&pod.place) => pods.push(Ok(pod)),
-                Ok(_) | Err(PodError::Gone(_)) => {}
-                Err(e) => pods.push(Err(e)),
-            }
+            let pod = match self.sample_from(place, uuid) {
+                Ok(pod) if !Place::VISIBLE.contains(&pod.place) => continue,
+                Err(PodError::Gone(_)) => continue,
+                other => other,
+            };
+            pods.push(Listed { uuid, pod });
         }
         Ok(pods)
     }
@@ -158,8 +168,11 @@ impl Pods {
     /// # Errors
     /// As [`Self::list`].
     pub fn images(&self) -> Result<BTreeSet<ImageId>, PodError> {
-        let manifests = self.list()?.into_iter().flatten();
-        let apps = manifests.filter_map(|pod| pod.manifest().ok());
+        let pods = self
+            .list()?
+            .into_iter()
+            .filter_map(|listed| listed.pod.ok());
+        let apps = pods.filter_map(|pod| pod.manifest().ok());
         Ok(apps
             .flat_map(|manifest| manifest.apps)
             .filter_map(|app| app.image.id.full())
@@ -179,6 +192,12 @@ impl Pods {
                 Err(e) => Err(e),
             };
         }
+        self.sample(self.complete(prefix)?)
+    }
+
+    /// The one UUID that starts like this, of a pod or of what stands in the
+    /// place of one.
+    fn complete(&self, prefix: &UuidPrefix) -> Result<Uuid, PodError> {
         let mut matches = Vec::new();
         for place in Place::VISIBLE {
             for uuid in self.uuids(place)? {
@@ -193,11 +212,29 @@ impl Pods {
         }
         match matches.as_slice() {
             [] => Err(PodError::NoMatch(prefix.0.clone())),
-            [uuid] => self.sample(*uuid),
+            [uuid] => Ok(*uuid),
             several => Err(PodError::Ambiguous {
                 count: several.len(),
             }),
         }
+    }
+
+    /// Removes what stands in the place of a pod and is no directory. Says
+    /// whose place it was; none if the pod is one.
+    ///
+    /// # Errors
+    /// As [`Self::find`], or what the kernel said.
+    pub fn remove_stray(&self, prefix: &UuidPrefix) -> Result<Option<Uuid>, PodError> {
+        let uuid = self.complete(prefix)?;
+        for place in Place::VISIBLE {
+            let path = self.path(place, uuid);
+            match rustix::fs::unlink(&path) {
+                Ok(()) => return Ok(Some(uuid)),
+                Err(Errno::ISDIR | Errno::NOENT) => {}
+                Err(e) => return Err(PodError::io("remove", path)(e)),
+            }
+        }
+        Ok(None)
     }
 
     /// The pod with this UUID, wherever it is.
@@ -209,7 +246,7 @@ impl Pods {
     }
 
     /// Looks in `first` and what follows: pods only move forward.
-    fn sample_from(&self, first: Place, uuid: Uuid) -> Result<Pod, PodError> {
+    pub(super) fn sample_from(&self, first: Place, uuid: Uuid) -> Result<Pod, PodError> {
         for place in Place::ALL.into_iter().filter(|place| *place >= first) {
             let path = self.path(place, uuid);
             let pod = self

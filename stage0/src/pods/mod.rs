@@ -29,7 +29,7 @@ mod undo;
 pub use collect::{Collector, Event, Removal};
 pub use error::PodError;
 pub use files::{APPS, MANIFEST};
-pub use lookup::{Pod, UuidPrefix};
+pub use lookup::{Listed, Pod, UuidPrefix};
 pub use owned::OwnedPod;
 pub use place::{Place, State};
 

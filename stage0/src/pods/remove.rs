@@ -8,7 +8,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags, openat2, renameat, unlinkat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, openat2, renameat, unlinkat};
 use rustix::io::Errno;
 
 use super::PodError;
@@ -35,14 +35,14 @@ fn contents(root: &OwnedFd) -> Result<(), Errno> {
     let mut moved: u64 = 0;
     loop {
         let mut empty = true;
-        for name in names(root)? {
+        for (name, kind) in names(root)? {
             empty = false;
-            if removed(root, &name)? {
+            if removed(root, &name, kind)? {
                 continue;
             }
             let dir = open_below(root.as_fd(), &name)?;
-            for below in names(&dir)? {
-                if removed(&dir, &below)? {
+            for (below, kind) in names(&dir)? {
+                if removed(&dir, &below, kind)? {
                     continue;
                 }
                 // Names cannot collide: rename onto a directory that is not
@@ -65,25 +65,28 @@ fn contents(root: &OwnedFd) -> Result<(), Errno> {
 
 /// Read to the end before anything is renamed, so that the listing is of one
 /// moment.
-fn names(dir: &OwnedFd) -> Result<Vec<CString>, Errno> {
+fn names(dir: &OwnedFd) -> Result<Vec<(CString, FileType)>, Errno> {
     let mut names = Vec::new();
     for entry in Dir::read_from(dir)? {
         let entry = entry?;
         let name = entry.file_name();
         if name != c"." && name != c".." {
-            names.push(name.to_owned());
+            names.push((name.to_owned(), entry.file_type()));
         }
     }
     Ok(names)
 }
 
 /// Removes a file or an empty directory; `false` for a directory with content.
-fn removed(dir: &OwnedFd, name: &CStr) -> Result<bool, Errno> {
-    match unlinkat(dir, name, AtFlags::empty()) {
-        Ok(()) | Err(Errno::NOENT) => return Ok(true),
-        // POSIX lets unlink say EPERM for a directory; Linux says EISDIR.
-        Err(Errno::ISDIR) => {}
-        Err(e) => return Err(e),
+/// `kind` is what the listing said, and may be unknown.
+fn removed(dir: &OwnedFd, name: &CStr, kind: FileType) -> Result<bool, Errno> {
+    if kind != FileType::Directory {
+        match unlinkat(dir, name, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => return Ok(true),
+            // POSIX lets unlink say EPERM for a directory; Linux says EISDIR.
+            Err(Errno::ISDIR) => {}
+            Err(e) => return Err(e),
+        }
     }
     match unlinkat(dir, name, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT) => Ok(true),
