@@ -53,6 +53,9 @@ pub enum StoreError {
         /// The entry and the reason.
         source: LayerError,
     },
+    /// OCI has no word for what the image's manifest says.
+    #[error("cannot write this as an OCI image: {0}")]
+    NotOci(Box<manifests::oci::InverseError>),
     /// A root file system that the EROFS format cannot express.
     #[error("cannot index {id}: {source}", id = .id.short(12))]
     Index {

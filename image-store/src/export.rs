@@ -11,6 +11,7 @@
 //!
 //! Source: OCI image specification, "Image Layout Specification".
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -122,7 +123,81 @@ fn write(
     })?;
     let config = Checked::open(store, &objects.config)?.size;
     let (bytes, original) = manifest(store, image, objects, config)?;
-    let digest = Hasher::digest(Algorithm::Sha256, &bytes);
+    let exported = head(&bytes, original, tag, target)?;
+    let mut layers: Vec<&Digest> = image.rootfs.layers().map(|l| &l.digest).collect();
+    layers.sort();
+    layers.dedup();
+    for digest in [&objects.config].into_iter().chain(layers) {
+        let mut object = Checked::open(store, digest)?;
+        let copied = target.file(&blob(digest), object.size, &mut object);
+        object.judge(copied, &image.id)?;
+    }
+    Ok(exported)
+}
+
+/// An image that comes from no store.
+pub(crate) struct LayoutImage {
+    /// The configuration's bytes.
+    pub(crate) config: Vec<u8>,
+    /// For the manifest.
+    pub(crate) annotations: BTreeMap<String, String>,
+    /// Its one layer, an uncompressed tar, from the file's position on.
+    pub(crate) layer: File,
+    /// The layer's digest.
+    pub(crate) digest: Digest,
+    /// The layer's length.
+    pub(crate) size: u64,
+}
+
+/// Writes a new image into the empty directory `dir`.
+pub(crate) fn new_layout(image: &mut LayoutImage, tag: &str, dir: &Path) -> Result<Exported> {
+    write_new(image, tag, &mut Directory(dir))
+}
+
+/// Writes a new image as a tar.
+pub(crate) fn new_archive(
+    image: &mut LayoutImage,
+    tag: &str,
+    to: &mut dyn Write,
+) -> Result<Exported> {
+    let mut archive = Archive(::tar::Builder::new(to));
+    let exported = write_new(image, tag, &mut archive)?;
+    archive.0.finish().context("export", "the image")?;
+    Ok(exported)
+}
+
+fn write_new(image: &mut LayoutImage, tag: &str, target: &mut dyn Target) -> Result<Exported> {
+    let config = Hasher::digest(Algorithm::Sha256, &image.config);
+    let mut manifest = json!({
+        "schemaVersion": 2,
+        "mediaType": media_type::OCI_MANIFEST,
+        "config": {
+            "mediaType": media_type::OCI_CONFIG,
+            "digest": config,
+            "size": image.config.len(),
+        },
+        "layers": [{"mediaType": LAYER, "digest": image.digest, "size": image.size}],
+    });
+    if !image.annotations.is_empty() {
+        manifest["annotations"] = json!(image.annotations);
+    }
+    let exported = head(manifest.to_string().as_bytes(), true, tag, target)?;
+    target
+        .file(
+            &blob(&config),
+            image.config.len() as u64,
+            &mut &*image.config,
+        )
+        .context("export", "the configuration")?;
+    target
+        .file(&blob(&image.digest), image.size, &mut image.layer)
+        .context("export", "the layer")?;
+    Ok(exported)
+}
+
+/// Writes what a layout begins with, and the image's manifest.
+fn head(bytes: &[u8], original: bool, tag: &str, target: &mut dyn Target) -> Result<Exported> {
+    let digest = Hasher::digest(Algorithm::Sha256, bytes);
     let exported = Exported {
         manifest: digest.clone(),
         original,
@@ -144,15 +219,7 @@ fn write(
     };
     document("oci-layout", br#"{"imageLayoutVersion":"1.0.0"}"#)?;
     document("index.json", index.to_string().as_bytes())?;
-    document(&blob(&digest), &bytes)?;
-    let mut layers: Vec<&Digest> = image.rootfs.layers().map(|l| &l.digest).collect();
-    layers.sort();
-    layers.dedup();
-    for digest in [&objects.config].into_iter().chain(layers) {
-        let mut object = Checked::open(store, digest)?;
-        let copied = target.file(&blob(digest), object.size, &mut object);
-        object.judge(copied, &image.id)?;
-    }
+    document(&blob(&digest), bytes)?;
     Ok(exported)
 }
 
@@ -205,7 +272,7 @@ fn manifest(
     });
     if !manifest.annotations.is_empty() {
         // A map with an order: the same image gives the same manifest.
-        let annotations: std::collections::BTreeMap<_, _> = manifest.annotations.iter().collect();
+        let annotations: BTreeMap<_, _> = manifest.annotations.iter().collect();
         rewritten["annotations"] = json!(annotations);
     }
     Ok((rewritten.to_string().into_bytes(), false))

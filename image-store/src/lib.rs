@@ -27,6 +27,7 @@ mod hash;
 mod layer;
 mod lock;
 mod names;
+pub mod pack;
 mod record;
 mod rootfs;
 mod seal;

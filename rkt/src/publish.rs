@@ -53,6 +53,11 @@ impl NewFile {
         })
     }
 
+    /// The directory the file will stand in.
+    pub(crate) fn directory(&self) -> PathBuf {
+        parent(&self.target).to_owned()
+    }
+
     /// Where to write.
     pub(crate) fn file(&mut self) -> &mut fs::File {
         self.file.as_file_mut()

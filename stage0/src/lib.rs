@@ -9,6 +9,7 @@ pub mod behaviour;
 pub mod boot;
 pub mod config;
 pub mod enter;
+pub mod export;
 pub mod images;
 pub mod logs;
 mod names;

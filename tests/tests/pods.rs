@@ -248,6 +248,9 @@ mod contended {
         assert!(out.stderr.contains("is not running"), "{out}");
         let out = host.rkt(["rm", &running]).run().code_is(254);
         assert!(out.stderr.contains("currently running"), "{out}");
+        for uuid in [&prepared, &running] {
+            refused(&["export", uuid, "/tmp/never.aci"], &["is not exited"]);
+        }
         refused(&["logs", &prepared], &["keeps no logs"]);
         host.rkt(["stop", &exited])
             .run()

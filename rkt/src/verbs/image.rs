@@ -2,7 +2,7 @@
 
 mod cat_manifest;
 mod du;
-mod export;
+pub(super) mod export;
 mod extract;
 mod gc;
 mod list;

@@ -4,6 +4,7 @@ mod cat_manifest;
 mod completion;
 mod config;
 mod enter;
+mod export;
 mod fetch;
 mod gc;
 mod help;
@@ -81,6 +82,7 @@ pub(crate) const ALL: &[Verb] = &[
     as_root(plain::<enter::Enter>(&["app", "exec"])),
     as_root(plain::<rm::Rm>(&["rm"])),
     as_root(plain::<gc::Gc>(&["gc"])),
+    as_root(plain::<export::Export>(&["export"])),
     plain::<cat_manifest::CatManifest>(&["cat-manifest"]),
     plain::<image::List>(&["image", "list"]),
     plain::<image::Rm>(&["image", "rm"]),

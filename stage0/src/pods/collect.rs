@@ -344,7 +344,7 @@ mod tests {
         assert!(collect(EAGER, &pods).is_empty());
         let pod = pods.sample(held.uuid()).unwrap();
         assert_eq!(pod.state(), State::Running);
-        let answer = pods.remove(&pod, &mut |_| ()).unwrap();
+        let answer = pods.remove(&pod, false, &mut |_| ()).unwrap();
         assert!(matches!(answer, Removal::Refused(State::Running)));
     }
 

@@ -53,6 +53,23 @@ impl Pod {
         self.pods.path(self.place, self.uuid)
     }
 
+    /// Keeps others from moving and deleting the pod as long as `self` lives;
+    /// `false` if somebody has taken or moved it already.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn hold(&self) -> Result<bool, PodError> {
+        let failed = || PodError::io::<Errno>("lock", self.path());
+        match flock(&self.dir, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => {}
+            Err(Errno::WOULDBLOCK) => return Ok(false),
+            Err(e) => return Err(failed()(e)),
+        }
+        self.pods
+            .stands_at(self.place, self.uuid, self.dir())
+            .map_err(failed())
+    }
+
     /// Takes the pod for this process, where it was seen.
     ///
     /// # Errors

@@ -36,8 +36,8 @@ pub(crate) struct Export {
     overwrite: bool,
 }
 
-const ACI_EXISTS: &str = "output ACI file exists (try --overwrite)";
-const ARCHIVE_EXISTS: &str = "output file exists (try --overwrite)";
+pub(in crate::verbs) const ACI_EXISTS: &str = "output ACI file exists (try --overwrite)";
+pub(in crate::verbs) const ARCHIVE_EXISTS: &str = "output file exists (try --overwrite)";
 
 impl Simple for Export {
     fn run(self, context: &Context) -> Outcome {
@@ -97,7 +97,9 @@ impl Export {
 }
 
 /// What `oci:…` and `oci-archive:…` name; nothing for a plain file name.
-fn layout(word: &str) -> Result<Option<(ArchiveKind, PathBuf, Option<String>)>, Failure> {
+pub(in crate::verbs) fn layout(
+    word: &str,
+) -> Result<Option<(ArchiveKind, PathBuf, Option<String>)>, Failure> {
     let kinds = [ArchiveKind::OciLayout, ArchiveKind::OciArchive];
     let named = |kind: &ArchiveKind| {
         let rest = word.strip_prefix(kind.scheme());
@@ -113,7 +115,7 @@ fn layout(word: &str) -> Result<Option<(ArchiveKind, PathBuf, Option<String>)>, 
 }
 
 /// Some tools find an image in a layout by its tag only.
-fn default_tag(record: &ImageRecord) -> String {
+pub(in crate::verbs) fn default_tag(record: &ImageRecord) -> String {
     record
         .manifest
         .label("version")
