@@ -29,7 +29,9 @@ pub(crate) fn seal(path: &Path, level: Verity) -> Result<Option<Digest>> {
     match enable(&file) {
         Ok(()) => {}
         Err(e) if is(&e, &[Errno::EXIST]) => {}
-        Err(e) if level == Verity::BestEffort && is(&e, UNABLE) => return Ok(None),
+        Err(e) if level == Verity::BestEffort && (is(&e, UNABLE) || is(&e, &[Errno::TXTBSY])) => {
+            return Ok(None);
+        }
         Err(e) if is(&e, UNABLE) => {
             return Err(StoreError::NotSealable {
                 path: path.to_owned(),
@@ -52,7 +54,8 @@ fn enable(file: &File) -> io::Result<()> {
     loop {
         match sys::verity::enable(file.as_fd(), block_size) {
             Err(e) if tries > 0 && is(&e, &[Errno::TXTBSY]) => tries -= 1,
-            Err(e) if is(&e, &[Errno::INTR]) => {}
+            // A signal; or somebody else seals it at this moment.
+            Err(e) if is(&e, &[Errno::INTR, Errno::BUSY]) => {}
             other => return other,
         }
         std::thread::sleep(Duration::from_millis(10));

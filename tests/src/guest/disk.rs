@@ -66,7 +66,8 @@ impl Disk {
         (log, self.dir)
     }
 
-    pub(super) fn path(&self) -> PathBuf {
+    /// The file that holds it, to look at or to damage between two guests.
+    pub fn path(&self) -> PathBuf {
         self.dir.path().join("disk.ext4")
     }
 

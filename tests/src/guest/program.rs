@@ -15,20 +15,19 @@ impl Guest {
             .program("/usr/bin/rkt-stage1", &binary("rkt-stage1"))
     }
 
-    /// Runs the tests of `tests/tests/NAME.rs` in the guest, except those whose
-    /// names contain one of `skip`, and gives what the test runner said.
-    /// `None` as in [`Guest::rkt`].
+    /// Runs the tests of `tests/tests/NAME.rs`, or the unit tests of the crate
+    /// NAME, in the guest: those whose names contain `only`. Gives what the test
+    /// runner said; `None` as in [`Guest::rkt`].
     ///
     /// # Panics
     /// When there are no such tests, or one of them fails.
     #[track_caller]
-    pub fn passes_suite(self, name: &str, skip: &[&str]) -> Option<Output> {
+    pub fn passes_suite(self, name: &str, only: &str) -> Option<Output> {
         let guest = self.rkt()?.program("/in/suite", &suite(name))?;
         // `alone` are the tests that need a quiet machine for their figures.
-        let skips: String = skip.iter().map(|s| format!(" --skip {s}")).collect();
         let script = format!(
             "export RKT_BIN_DIR=/usr/bin RUST_BACKTRACE=0\n\
-             /in/suite --test-threads 2 --skip alone{skips} 2>&1\n"
+             /in/suite '{only}' --test-threads 2 --skip alone 2>&1\n"
         );
         let out = guest.run(&script).ok();
         let summary = out
@@ -87,8 +86,8 @@ fn newest_glibc(program: &[u8]) -> u32 {
         .unwrap_or(0)
 }
 
-/// The test program of `tests/tests/NAME.rs`: the newest beside the running
-/// one, as cargo leaves older builds there.
+/// The test program of that name: the newest beside the running one, as cargo
+/// leaves older builds there.
 fn suite(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
     fs::read_dir(own.parent().unwrap())
@@ -102,7 +101,7 @@ fn suite(name: &str) -> PathBuf {
         })
         .max_by_key(|path| path.metadata().unwrap().modified().unwrap())
         .unwrap_or_else(|| {
-            panic!("the tests of {name}.rs are not built: cargo test --no-run -p tests")
+            panic!("the tests {name} are not built: cargo test --workspace --no-run")
         })
 }
 
