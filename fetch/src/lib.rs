@@ -16,7 +16,8 @@
 //! Invariant: whatever fails, nothing is published; staging belongs to the
 //! store and goes away with the fetch.
 //! Absent on purpose: a download cache (the store is one), and any lock held
-//! while the network is slow.
+//! while the network is slow that others could not go on without: who fetches a
+//! layer says so, and who wants the same one waits for it, but not forever.
 
 mod aci;
 pub mod credentials;

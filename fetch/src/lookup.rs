@@ -80,14 +80,22 @@ fn find_app(
     let matches = |record: &ImageRecord| fits(&record.manifest, wanted, defaults);
     // A record that cannot be read is no candidate; `image list` and
     // `image verify` are the places that tell about it.
-    let candidates = store.images()?.into_iter().flatten().filter(matches);
-    let names = store.names()?;
+    let mut candidates = store.images_of_app(wanted.name().as_str())?;
+    candidates.retain(matches);
+    if candidates.len() < 2 {
+        return Ok(candidates.pop());
+    }
     let asked_version = wanted.labels().contains_key("version");
-    Ok(candidates.max_by_key(|record| {
-        let names = names.get(&record.id).map_or(&[][..], Vec::as_slice);
-        let latest = !asked_version && is_latest(names);
-        (latest, record.imported, Reverse(record.id.clone()))
-    }))
+    let mut ranked = Vec::with_capacity(candidates.len());
+    for record in candidates {
+        let latest = !asked_version && is_latest(&store.names_of(&record.id)?);
+        ranked.push((
+            (latest, record.imported, Reverse(record.id.clone())),
+            record,
+        ));
+    }
+    let best = ranked.into_iter().max_by(|(a, _), (b, _)| a.cmp(b));
+    Ok(best.map(|(_, record)| record))
 }
 
 /// Whether an image is what a name means: it has the name and every label that

@@ -51,7 +51,7 @@ impl Fetcher<'_> {
         image: &ImageRecord,
         objects: &[Digest],
     ) -> Result<(), FetchError> {
-        let names = self.store().names()?.remove(&image.id).unwrap_or_default();
+        let names = self.store().names_of(&image.id)?;
         let mut origins: Vec<String> = image.origin.iter().cloned().chain(names).collect();
         origins.dedup();
         let mut failed = FetchError::NoOrigin(image.id.clone());

@@ -53,6 +53,10 @@ impl Dirs {
         self.root.join("names")
     }
 
+    pub(crate) fn lookup(&self) -> PathBuf {
+        self.root.join("lookup")
+    }
+
     pub(crate) fn trees(&self) -> PathBuf {
         self.root.join("trees")
     }

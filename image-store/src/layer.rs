@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Context, Result, StoreError};
 use crate::rootfs::{Layer, LayerBuilder, LayerError, LayerTree};
 use crate::staging::{ObjectWriter, StagedObject};
-use crate::tar::{EndMarker, Scanner, TarError, TarFault};
+use crate::tar::{EndMarker, Scanner};
 
 /// How a tar is to be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -131,7 +131,7 @@ pub(crate) fn scan(
     let mut buffer = vec![0; 16 << 10];
     loop {
         if !builder.wants_data() {
-            scanner.skip();
+            scanner.skip(size);
         }
         let read = match file.read_at(&mut buffer, scanner.offset()) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
@@ -141,14 +141,6 @@ pub(crate) fn scan(
             break;
         }
         scanner.feed(&buffer[..read], &mut builder)?;
-    }
-    if scanner.offset() > size {
-        return Err(LayerError::from(TarError {
-            entry: None,
-            offset: size,
-            fault: TarFault::Truncated,
-        })
-        .into());
     }
     scanner
         .finish(kind.end_marker())

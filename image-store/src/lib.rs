@@ -4,6 +4,7 @@
 //! store/objects/<alg>/<aa>/<hex>      immutable: manifests, configs, tars, indexes
 //! store/images/<image-id>             the image record, the only commit point
 //! store/names/<escaped name>          name -> image id
+//! store/lookup/…                     the way back: images of an appc name, names of an image
 //! store/trees/<image-id>…             root file systems that were unpacked
 //! store/staging/<boot-id>/<random>/   in flight
 //! ```
@@ -19,6 +20,7 @@
 //! directories do not show.
 
 mod backend;
+mod claim;
 mod dirs;
 mod erofs;
 mod error;
@@ -26,6 +28,7 @@ mod export;
 mod hash;
 mod layer;
 mod lock;
+mod lookup;
 mod names;
 pub mod pack;
 mod record;
@@ -41,6 +44,7 @@ mod usage;
 mod verify;
 
 pub use backend::{BackendChoice, MountedImage};
+pub use claim::Awaited;
 pub use erofs::IndexError;
 pub use error::{Result, StoreError};
 pub use export::Exported;

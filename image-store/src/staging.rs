@@ -11,7 +11,7 @@
 //! little to do. After a crash a record is found only with all its objects:
 //! renames reach the disk in their order.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -29,12 +29,14 @@ use manifests::trust::Verification;
 use serde::Serialize;
 
 use crate::backend;
+use crate::claim::{self, Awaited, Claim};
 use crate::dirs::{self, OBJECT_MODE};
 use crate::erofs::{Index, Tar};
 use crate::error::{Context, Result, StoreError};
 use crate::hash::Hasher;
 use crate::layer::{LayerKind, LayerWriter, StagedLayer};
 use crate::lock::{self, Wait};
+use crate::lookup::Lookup;
 use crate::names::{self, ImageName, NameRecord};
 use crate::record::{ImageRecord, OciObjects, RecordedIndex, RecordedLayer, Stack};
 use crate::rootfs::{Source, Tree, render};
@@ -72,6 +74,7 @@ struct Shared {
     next: AtomicU64,
     verity: Verity,
     objects: Mutex<HashMap<Digest, PathBuf>>,
+    claims: Mutex<Vec<Claim>>,
 }
 
 impl<'a> Staging<'a> {
@@ -85,6 +88,7 @@ impl<'a> Staging<'a> {
             .rand_bytes(12)
             .tempdir_in(&parent)
             .context("create a staging directory in", &parent)?;
+        Lookup::ensure(store, dir.path())?;
         Ok(Self {
             store,
             shared: Arc::new(Shared {
@@ -93,6 +97,7 @@ impl<'a> Staging<'a> {
                 next: AtomicU64::new(0),
                 verity: store.verity,
                 objects: Mutex::default(),
+                claims: Mutex::default(),
             }),
         })
     }
@@ -100,6 +105,28 @@ impl<'a> Staging<'a> {
     /// The directory, for what is published by itself.
     pub(crate) fn path(&self) -> &Path {
         self.shared.dir.path()
+    }
+
+    /// Says that these layers are about to be transferred, those that are
+    /// neither stored nor on their way in another process; for the others it
+    /// waits, at most ten minutes each, and tells `waiting`. To be called once,
+    /// before anything is transferred.
+    ///
+    /// # Errors
+    /// A claim cannot be written.
+    pub fn claim<'d>(
+        &self,
+        layers: impl IntoIterator<Item = &'d Digest>,
+        waiting: &mut dyn FnMut(Awaited),
+    ) -> Result<()> {
+        let layers: BTreeSet<&Digest> = layers.into_iter().collect();
+        for layer in layers {
+            let claim = claim::claim(self.store, layer, claim::PATIENCE, waiting)?;
+            let claims = &self.shared.claims;
+            let mut claims = claims.lock().unwrap_or_else(PoisonError::into_inner);
+            claims.extend(claim);
+        }
+        Ok(())
     }
 
     /// A plain object (manifest, config).
@@ -165,23 +192,52 @@ impl<'a> Staging<'a> {
             imported: SystemTime::now(),
             verification: draft.verification,
         };
+        self.publish(&record, draft.names)?;
+        Ok(record)
+    }
+
+    /// Commits a [`Store::whole_image`] again with another manifest, another
+    /// verification or more names. What it is made of stays, and is not read.
+    ///
+    /// # Errors
+    /// As [`Staging::commit`].
+    pub fn amend(self, record: ImageRecord, names: Vec<ImageName>) -> Result<ImageRecord> {
+        let record = ImageRecord {
+            imported: SystemTime::now(),
+            ..record
+        };
+        self.publish(&record, names)?;
+        Ok(record)
+    }
+
+    fn publish(&self, record: &ImageRecord, names: Vec<ImageName>) -> Result<()> {
         self.check_present(record.objects().into_iter())?;
-        let staged_record = self.document(&record)?;
-        let staged_names = self.stage_names(&record.id, draft.names)?;
+        let staged_record = self.document(record)?;
+        let staged_names = self.stage_names(&record.id, &names)?;
         self.sync()?;
+        let app = record.manifest.name.as_str();
+        let mut hints = Vec::new();
+        if let Some(lookup) = Lookup::of(self.store) {
+            hints.extend(lookup.add_app(app, &record.id)?);
+            hints.extend(lookup.add_names(&record.id, &names)?);
+        }
         self.publish_objects(record.objects().into_iter())?;
         rename(&staged_record, &self.store.dirs.image(&record.id))?;
         for (staged, file) in staged_names {
             rename(&staged, &file)?;
         }
-        self.settle(&record)?;
-        Ok(record)
+        self.settle(record, hints)
     }
 
     /// Lets names lead to an image that is stored already.
     pub(crate) fn publish_names(self, image: &ImageId, names: Vec<ImageName>) -> Result<()> {
-        let staged = self.stage_names(image, names)?;
+        let staged = self.stage_names(image, &names)?;
         self.sync()?;
+        if let Some(lookup) = Lookup::of(self.store) {
+            for dir in lookup.add_names(image, &names)? {
+                sync_directory(&dir)?;
+            }
+        }
         for (staged, file) in staged {
             rename(&staged, &file)?;
         }
@@ -189,22 +245,17 @@ impl<'a> Staging<'a> {
     }
 
     /// Each name's staged record, and where it belongs.
-    fn stage_names(
-        &self,
-        image: &ImageId,
-        names: Vec<ImageName>,
-    ) -> Result<Vec<(PathBuf, PathBuf)>> {
-        let stage = |ImageName { name, cached }: ImageName| {
-            let file = self.store.dirs.names().join(names::file_name(&name));
-            let image = image.clone();
+    fn stage_names(&self, image: &ImageId, names: &[ImageName]) -> Result<Vec<(PathBuf, PathBuf)>> {
+        let stage = |ImageName { name, cached }: &ImageName| {
+            let file = self.store.dirs.names().join(names::file_name(name));
             let record = NameRecord {
-                name,
-                image,
-                cached,
+                name: name.clone(),
+                image: image.clone(),
+                cached: cached.clone(),
             };
             Ok((self.document(&record)?, file))
         };
-        names.into_iter().map(stage).collect()
+        names.iter().map(stage).collect()
     }
 
     /// Publishes objects by themselves, in the place of what has their names:
@@ -328,13 +379,11 @@ impl<'a> Staging<'a> {
     /// stored survives a power cut. Objects come first: a file system that keeps
     /// no order among renames must not keep a record and lose what it names.
     /// Where one journal orders them, the first sync does for all.
-    fn settle(&self, record: &ImageRecord) -> Result<()> {
+    fn settle(&self, record: &ImageRecord, hints: Vec<PathBuf>) -> Result<()> {
         let dirs = &self.store.dirs;
-        let mut changed: Vec<PathBuf> = record
-            .objects()
-            .into_iter()
-            .filter_map(|digest| dirs.object(digest).parent().map(Path::to_owned))
-            .collect();
+        let objects = record.objects().into_iter();
+        let shards = objects.filter_map(|d| dirs.object(d).parent().map(Path::to_owned));
+        let mut changed: Vec<PathBuf> = shards.chain(hints).collect();
         changed.sort();
         changed.dedup();
         changed.extend([dirs.images(), dirs.names()]);

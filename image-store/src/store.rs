@@ -16,6 +16,7 @@ use crate::dirs::{self, Dirs};
 use crate::error::{Context, Result, StoreError};
 use crate::export::{self, Exported};
 use crate::layer::{LayerKind, StagedLayer, scan};
+use crate::lookup::Lookup;
 use crate::names::{self, Cached, ImageName};
 use crate::record::{ImageRecord, Stack};
 use crate::staging::Staging;
@@ -224,6 +225,55 @@ impl Store {
     /// The directory of names cannot be read.
     pub fn names(&self) -> Result<BTreeMap<ImageId, Vec<String>>> {
         names::by_image(&self.dirs.names())
+    }
+
+    /// The images whose manifest has this appc name, sorted by id; one whose
+    /// record cannot be read is none of them.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn images_of_app(&self, app: &str) -> Result<Vec<ImageRecord>> {
+        let named = |record: &ImageRecord| record.manifest.name.as_str() == app;
+        let Some(lookup) = Lookup::of(self) else {
+            return Ok(self.images()?.into_iter().flatten().filter(named).collect());
+        };
+        let read = |id: &ImageId| self.image(id).ok().flatten();
+        let ids = lookup.images(app)?;
+        Ok(ids.iter().filter_map(read).filter(named).collect())
+    }
+
+    /// The names that lead to this image, sorted.
+    ///
+    /// # Errors
+    /// A directory cannot be read.
+    pub fn names_of(&self, id: &ImageId) -> Result<Vec<String>> {
+        let Some(lookup) = Lookup::of(self) else {
+            return Ok(self.names()?.remove(id).unwrap_or_default());
+        };
+        let mut found = Vec::new();
+        for file in lookup.names_of(id)? {
+            // A name without meaning is found by who asks for it.
+            if let Ok(Some(record)) = names::read(&self.dirs.names().join(file))
+                && record.image == *id
+            {
+                found.push(record.name);
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// The record of an image with all its objects at hand, sealed if they must
+    /// be: what is fetched again is then no more than [`Staging::amend`]ed.
+    ///
+    /// # Errors
+    /// As [`Store::image`].
+    pub fn whole_image(&self, id: &ImageId) -> Result<Option<ImageRecord>> {
+        let record = self.image(id)?;
+        Ok(record.filter(|record| {
+            (self.verity != Verity::Required || record.is_sealed())
+                && record.objects().into_iter().all(|o| self.has_object(o))
+        }))
     }
 
     /// Makes the image's root file system available on the host and pins it:

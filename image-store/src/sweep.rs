@@ -22,6 +22,7 @@ use crate::backend;
 use crate::dirs::{self, object_below_objects};
 use crate::error::{Context, Result, StoreError};
 use crate::lock::{self, Wait};
+use crate::lookup::Lookup;
 use crate::names;
 use crate::record::{OciObjects, RecordedIndex, RecordedLayer, Stack};
 use crate::store::Store;
@@ -66,18 +67,20 @@ pub struct GcReport {
 }
 
 pub(crate) fn remove(store: &Store, id: &ImageId, keep: &Keep) -> Result<GcReport> {
-    let candidates = references(store, id).ok().flatten();
+    let references = references(store, id).ok().flatten();
+    let (app, candidates) = references.map(|r| (r.app, r.objects)).unzip();
     if !dirs::remove_file(&store.dirs.image(id))? {
         return Err(StoreError::ImageNotFound(id.to_string()));
     }
-    for path in dirs::list(&store.dirs.names())? {
-        if names::read(&path).is_ok_and(|r| r.is_some_and(|r| r.image == *id)) {
-            dirs::remove_file(&path)?;
-        }
+    for name in store.names_of(id)? {
+        dirs::remove_file(&store.dirs.names().join(names::file_name(&name)))?;
     }
     let mut report = GcReport::default();
     backend::release(store, id, keep, &mut report)?;
     let locked = with_lock(store, &ONE_FETCH, &mut report, |report| {
+        if let (Some(lookup), Some(app)) = (Lookup::of(store), app) {
+            lookup.forget(&app, id)?;
+        }
         // The objects of a damaged record are found by a full sweep only.
         let Some(candidates) = candidates else {
             return sweep_objects(store, report);
@@ -102,7 +105,8 @@ pub(crate) fn gc(store: &Store, keep: &Keep) -> Result<GcReport> {
             remove_staging(&staging, report)?;
         }
         sweep_objects(store, report)?;
-        sweep_names(store)
+        sweep_names(store)?;
+        Lookup::of(store).map_or(Ok(()), |lookup| lookup.mend(store))
     })?;
     Ok(report)
 }
@@ -149,6 +153,10 @@ fn remove_other_boots(store: &Store, report: &mut GcReport) -> Result<()> {
 }
 
 fn remove_staging(path: &Path, report: &mut GcReport) -> Result<()> {
+    // The claim of a fetch that was killed.
+    if path.is_file() {
+        return dirs::remove_file(path).map(|_| ());
+    }
     for file in dirs::list(path)? {
         // A tree that was being unpacked is a directory in there.
         let metadata = file.symlink_metadata().context("read", &file)?;
@@ -215,7 +223,7 @@ fn all_references(store: &Store, report: &mut GcReport) -> Result<Option<Objects
     let mut all = HashSet::new();
     for id in store.image_ids()? {
         match references(store, &id) {
-            Ok(objects) => all.extend(objects.unwrap_or_default()),
+            Ok(references) => all.extend(references.map(|r| r.objects).unwrap_or_default()),
             Err(error @ StoreError::DamagedRecord { .. }) => {
                 report
                     .left
@@ -228,31 +236,43 @@ fn all_references(store: &Store, report: &mut GcReport) -> Result<Option<Objects
     Ok(Some(all))
 }
 
-/// The part of a record that names objects: a sweep reads all records, and most
-/// of a record is its manifest.
+/// The part of a record that a sweep needs: it reads all records, and most of a
+/// record is its manifest.
 #[derive(Deserialize)]
-struct References {
+struct Excerpt {
+    manifest: Named,
     #[serde(default)]
     oci: Option<OciObjects>,
     rootfs: Stack<RecordedLayer>,
     index: RecordedIndex,
 }
 
-fn references(store: &Store, id: &ImageId) -> Result<Option<Objects>> {
+#[derive(Deserialize)]
+struct Named {
+    name: String,
+}
+
+/// Where a record leads, and from where it is led to.
+struct References {
+    app: String,
+    objects: Objects,
+}
+
+fn references(store: &Store, id: &ImageId) -> Result<Option<References>> {
     let path = store.dirs.image(id);
     let text = match fs::read(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.context("read", &path)?,
     };
-    let parsed: References =
-        serde_json::from_slice(&text).map_err(|e| StoreError::DamagedRecord {
-            path,
-            reason: e.to_string(),
-        })?;
+    let parsed: Excerpt = serde_json::from_slice(&text).map_err(|e| StoreError::DamagedRecord {
+        path,
+        reason: e.to_string(),
+    })?;
     let layers = parsed.rootfs.layers().map(|l| &l.digest);
     let oci = parsed.oci.iter().flat_map(|o| [&o.manifest, &o.config]);
     let digests: Vec<&Digest> = layers.chain([&parsed.index.digest]).chain(oci).collect();
-    Ok(Some(
-        digests.into_iter().map(object_below_objects).collect(),
-    ))
+    Ok(Some(References {
+        objects: digests.into_iter().map(object_below_objects).collect(),
+        app: parsed.manifest.name,
+    }))
 }

@@ -181,14 +181,14 @@ pub(crate) fn import_aci(context: Context<'_>, input: AciInput<'_>) -> Result<Im
         layers: vec![layer],
     };
     let draft = ImageDraft {
-        id,
+        id: id.clone(),
         manifest,
         oci: None,
         rootfs,
         names: input.names,
         verification,
     };
-    commit(context, staging, draft)
+    commit(context, &id, || staging.commit(draft))
 }
 
 /// [`Trust`] while the bytes pass.

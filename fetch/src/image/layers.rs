@@ -12,7 +12,7 @@ use manifests::digest::Digest;
 
 use super::Context;
 use crate::error::Reason;
-use crate::progress::StepKind;
+use crate::progress::{Step, StepKind};
 use crate::stream::{self, Shared, StreamError};
 use crate::transport::Body;
 
@@ -97,6 +97,13 @@ fn into_inner<T>(mutex: Mutex<T>) -> T {
     mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// What progress says of a layer.
+pub(super) fn step(context: Context<'_>, name: &Digest, size: u64) -> Box<dyn Step> {
+    let hex = name.hex();
+    let name = &hex[..hex.len().min(12)];
+    context.progress.step(StepKind::Layer, name, Some(size))
+}
+
 fn stage_one(
     context: Context<'_>,
     staging: &Staging<'_>,
@@ -110,11 +117,7 @@ fn stage_one(
             source: Box::new(reason),
         },
     };
-    let hex = layer.name.hex();
-    let name = &hex[..hex.len().min(12)];
-    let mut step = context
-        .progress
-        .step(StepKind::Layer, name, Some(layer.size));
+    let mut step = step(context, &layer.name, layer.size);
     if context.store.has_object(&layer.diff_id) {
         let staged = staging
             .stored_layer(&layer.diff_id, LayerKind::Oci)

@@ -19,7 +19,7 @@ pub(crate) use saved::import_saved;
 
 use std::io::Write;
 
-use image_store::{ImageRecord, OciObjects, StagedLayer, Staging, Store};
+use image_store::{ImageRecord, OciObjects, StagedLayer, Staging, Store, StoreError};
 use manifests::digest::{Algorithm, Digest};
 use manifests::image_id::ImageId;
 use manifests::oci::{Config, to_appc};
@@ -104,8 +104,39 @@ struct OciParts<'a> {
     parsed: &'a Config,
     config_digest: &'a Digest,
     origin: &'a Origin,
-    layers: Vec<StagedLayer>,
+    made: Made,
     verification: Verification,
+}
+
+/// What an image is made of.
+enum Made {
+    /// Layers in staging.
+    Layers(Vec<StagedLayer>),
+    /// All of it is stored, maybe by another name.
+    Stored(Box<ImageRecord>),
+}
+
+/// Claims the layers, so that no other process transfers them meanwhile; after
+/// waiting for one that did, the image may be there.
+fn claim(
+    context: Context<'_>,
+    staging: &Staging<'_>,
+    id: &ImageId,
+    diff_ids: &[Digest],
+) -> Result<Option<Made>, Reason> {
+    staging.claim(diff_ids, &mut |awaited| {
+        let whom = match awaited.process {
+            Some(process) => format!("process {process}"),
+            None => "another rkt".to_owned(),
+        };
+        let layer = &awaited.object.hex()[..12];
+        let minutes = awaited.at_most.as_secs() / 60;
+        context.progress.note(&format!(
+            "waiting for {whom}, which is fetching layer {layer} too (at most {minutes} minutes)"
+        ));
+    })?;
+    let stored = context.store.whole_image(id)?;
+    Ok(stored.map(|record| Made::Stored(Box::new(record))))
 }
 
 /// Writes the documents beside the layers and commits.
@@ -131,30 +162,40 @@ fn commit_oci(
     for warning in &converted.warnings {
         context.progress.note(warning);
     }
+    let names = vec![context.reference.to_string().into()];
+    let layers = match parts.made {
+        Made::Layers(layers) => layers,
+        Made::Stored(record) => {
+            let record = ImageRecord {
+                manifest: converted.manifest,
+                verification: parts.verification,
+                ..*record
+            };
+            return commit(context, &id, || staging.amend(record, names));
+        }
+    };
     let manifest = write_object(&staging, Algorithm::Sha256, parts.manifest, id.digest())?;
     let algorithm = parts.config_digest.algorithm();
     let config = write_object(&staging, algorithm, parts.config, parts.config_digest)?;
     let draft = image_store::ImageDraft {
-        id,
+        id: id.clone(),
         manifest: converted.manifest,
         oci: Some(OciObjects { manifest, config }),
-        rootfs: image_store::Stack::flat(parts.layers),
-        names: vec![context.reference.to_string().into()],
+        rootfs: image_store::Stack::flat(layers),
+        names,
         verification: parts.verification,
     };
-    commit(context, staging, draft)
+    commit(context, &id, || staging.commit(draft))
 }
 
 /// Commits and reports.
 fn commit(
     context: Context<'_>,
-    staging: Staging<'_>,
-    draft: image_store::ImageDraft,
+    id: &ImageId,
+    commit: impl FnOnce() -> Result<ImageRecord, StoreError>,
 ) -> Result<ImageRecord, Reason> {
-    let step = context
-        .progress
-        .step(StepKind::Commit, &draft.id.short(12), None);
-    let record = staging.commit(draft)?;
+    let step = context.progress.step(StepKind::Commit, &id.short(12), None);
+    let record = commit()?;
     step.done();
     Ok(record)
 }

@@ -2,14 +2,14 @@
 
 use std::io::Read;
 
-use image_store::ImageRecord;
+use image_store::{ImageRecord, StagedLayer, Staging};
 use manifests::digest::Algorithm;
 use manifests::image_id::ImageId;
 use manifests::oci::{Config, Descriptor, Document, DocumentError, MAX_DOCUMENT_SIZE, Manifest};
 use manifests::trust::Verification;
 
 use super::layers::{self, Wanted};
-use super::{Context, MAX_LAYERS, OciParts, Origin, check_platform, commit_oci};
+use super::{Context, MAX_LAYERS, Made, OciParts, Origin, check_platform, claim, commit_oci};
 use crate::error::Reason;
 use crate::stream::{Verified, digest_of};
 use crate::transport::{Body, OciSource, Root};
@@ -43,6 +43,35 @@ pub(crate) fn import_oci(
 
     // From here on no sweep can take away the layers that are there.
     let staging = context.store.stage()?;
+    let made = match claim(context, &staging, &id, &config.diff_ids)? {
+        Some(stored) => {
+            for layer in &manifest.layers {
+                layers::step(context, &layer.descriptor.digest, layer.descriptor.size)
+                    .already_stored();
+            }
+            stored
+        }
+        None => Made::Layers(stage_layers(context, &staging, source, &manifest, &config)?),
+    };
+    let parts = OciParts {
+        manifest: &bytes,
+        config: &config_bytes,
+        parsed: &config,
+        config_digest: &manifest.config.digest,
+        origin,
+        made,
+        verification,
+    };
+    commit_oci(context, staging, id, parts)
+}
+
+fn stage_layers(
+    context: Context<'_>,
+    staging: &Staging<'_>,
+    source: &dyn OciSource,
+    manifest: &Manifest,
+    config: &Config,
+) -> Result<Vec<StagedLayer>, Reason> {
     let wanted: Vec<_> = manifest
         .layers
         .iter()
@@ -57,17 +86,7 @@ pub(crate) fn import_oci(
             }),
         })
         .collect();
-    let layers = layers::stage(context, &staging, &wanted)?;
-    let parts = OciParts {
-        manifest: &bytes,
-        config: &config_bytes,
-        parsed: &config,
-        config_digest: &manifest.config.digest,
-        origin,
-        layers,
-        verification,
-    };
-    commit_oci(context, staging, id, parts)
+    layers::stage(context, staging, &wanted)
 }
 
 /// The image's record, if it is stored and the reference leads there already;

@@ -41,33 +41,19 @@ pub(crate) fn repair_oci(
     let config = Config::from_slice(&config_bytes).map_err(document)?;
     config.check_layers(&manifest).map_err(document)?;
 
-    let staging = context.store.stage()?;
-    let mut staged = Vec::new();
-    for object in objects {
-        if *object == found {
-            staged.push(document_object(&staging, &bytes, object)?);
-            continue;
-        }
-        if *object == manifest.config.digest {
-            staged.push(document_object(&staging, &config_bytes, object)?);
-            continue;
-        }
-        let at = config.diff_ids.iter().position(|d| d == object);
-        let layer = at.and_then(|at| manifest.layers.get(at));
-        let layer = layer.ok_or_else(|| Reason::NotOfImage(object.clone()))?;
-        let body = source.blob(&layer.descriptor)?;
-        let body = verified(source, &layer.descriptor, body);
-        let size = layer.descriptor.size;
-        staged.push(layer_object(
-            context,
-            &staging,
-            body,
-            size,
-            object,
-            LayerKind::Oci,
-        )?);
-    }
-    Ok(staging.replace(&staged)?)
+    let documents = [
+        (&found, &bytes[..]),
+        (&manifest.config.digest, &config_bytes[..]),
+    ];
+    replace(context, objects, &documents, &config, |at| {
+        let layer = manifest.layers.get(at)?;
+        let open = || {
+            let body = source.blob(&layer.descriptor)?;
+            let size = layer.descriptor.size;
+            Ok((verified(source, &layer.descriptor, body), size))
+        };
+        Some(open())
+    })
 }
 
 /// Fetches objects of an image from the archive that `docker save` wrote.
@@ -91,26 +77,36 @@ pub(crate) fn repair_saved(
         name: format!("the configuration {}", saved.config),
         source,
     })?;
+    // The manifest is none of the archive's: it was written by the import.
+    let documents = [(&config_digest, &config_bytes[..])];
+    replace(context, objects, &documents, &config, |at| {
+        let file = saved.layers.get(at)?;
+        Some(archive.file(file).map_err(Reason::from))
+    })
+}
+
+/// Puts whole objects in the place of damaged ones: documents that are at hand,
+/// and layers as `open` gives them by their place in the image, with their
+/// size.
+fn replace<'a>(
+    context: Context<'_>,
+    objects: &[Digest],
+    documents: &[(&Digest, &[u8])],
+    config: &Config,
+    open: impl Fn(usize) -> Option<Result<(Body<'a>, u64), Reason>>,
+) -> Result<(), Reason> {
     let staging = context.store.stage()?;
     let mut staged = Vec::new();
     for object in objects {
-        if *object == config_digest {
-            staged.push(document_object(&staging, &config_bytes, object)?);
+        if let Some((_, bytes)) = documents.iter().find(|(digest, _)| *digest == object) {
+            staged.push(document_object(&staging, bytes, object)?);
             continue;
         }
-        // The manifest is none of the archive's: it was written by the import.
         let at = config.diff_ids.iter().position(|d| d == object);
-        let file = at.and_then(|at| saved.layers.get(at));
-        let file = file.ok_or_else(|| Reason::NotOfImage(object.clone()))?;
-        let (body, size) = archive.file(file)?;
-        staged.push(layer_object(
-            context,
-            &staging,
-            body,
-            size,
-            object,
-            LayerKind::Oci,
-        )?);
+        let opened = at.and_then(&open);
+        let (body, size) = opened.ok_or_else(|| Reason::NotOfImage(object.clone()))??;
+        let kind = LayerKind::Oci;
+        staged.push(layer_object(context, &staging, body, size, object, kind)?);
     }
     Ok(staging.replace(&staged)?)
 }

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use super::layers::{self, Wanted};
 use super::oci::stored;
-use super::{Context, MAX_LAYERS, OciParts, Origin, check_platform, commit_oci};
+use super::{Context, MAX_LAYERS, Made, OciParts, Origin, check_platform, commit_oci};
 use crate::error::Reason;
 use crate::stream::digest_of;
 use crate::transport::{DockerArchive, SavedImage};
@@ -90,7 +90,7 @@ pub(crate) fn import_saved(
         parsed: &config,
         config_digest: &config_digest,
         origin,
-        layers,
+        made: Made::Layers(layers),
         verification,
     };
     commit_oci(context, staging, id, parts)

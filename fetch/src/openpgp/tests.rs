@@ -307,3 +307,108 @@ fn forgeable_hashes_and_other_files_are_refused() {
         );
     }
 }
+
+mod rubbish {
+    //! Envelopes that were damaged on their way, or on purpose. `PROPTEST_CASES`
+    //! for more than the usual number.
+
+    use std::sync::LazyLock;
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use proptest::sample::Index;
+
+    use super::*;
+
+    const SIGNED: &[u8] = b"what was signed";
+
+    /// A key, and envelopes by it: armored and not, of one signature and of two.
+    static REAL: LazyLock<(Vec<Ring>, Vec<Vec<u8>>)> = LazyLock::new(|| {
+        let gpg = Gpg::new();
+        gpg.key(&[], "a@example.com", "sign", "never");
+        gpg.key(&[], "b@example.com", "sign", "never");
+        let both = ["-u", "a@example.com", "-u", "b@example.com"];
+        let envelopes = [
+            gpg.sign(&["--armor"], SIGNED),
+            gpg.sign(&[], SIGNED),
+            gpg.sign(&both, SIGNED),
+            gpg.run(&["--armor", "--export", "a@example.com"]),
+            gpg.run(&["--export", "a@example.com"]),
+        ];
+        let ring = vec![Ring(gpg.export("a@example.com"))];
+        (ring, envelopes.to_vec())
+    });
+
+    fn judge(envelope: &[u8], bytes: &[u8]) -> bool {
+        let started = Signatures::parse(envelope).and_then(Signatures::start);
+        let Ok(mut signed) = started else {
+            return false;
+        };
+        signed.update(bytes);
+        signed.finish().judge(&REAL.0, now()).is_ok()
+    }
+
+    fn damaged(mut bytes: Vec<u8>, damage: &[(Index, u8)], cut: Index, twice: bool) -> Vec<u8> {
+        for (at, byte) in damage {
+            let at = at.index(bytes.len());
+            bytes[at] = *byte;
+        }
+        if twice {
+            let from = cut.index(bytes.len());
+            bytes.extend_from_within(from..);
+        } else {
+            bytes.truncate(cut.index(bytes.len() * 4).max(1));
+        }
+        bytes
+    }
+
+    fn cases() -> ProptestConfig {
+        let asked = std::env::var("PROPTEST_CASES").ok();
+        ProptestConfig::with_cases(asked.and_then(|n| n.parse().ok()).unwrap_or(400))
+    }
+
+    proptest! {
+        #![proptest_config(cases())]
+
+        /// An error or an answer; and whatever an envelope became, it vouches for
+        /// no other bytes.
+        #[test]
+        fn damaged_envelopes_do_not_panic_and_vouch_for_nothing_else(
+            which in any::<Index>(),
+            damage in vec((any::<Index>(), any::<u8>()), 0..6),
+            cut in any::<Index>(),
+            twice in any::<bool>(),
+        ) {
+            let envelope = which.get(&REAL.1).clone();
+            let envelope = damaged(envelope, &damage, cut, twice);
+            judge(&envelope, SIGNED);
+            prop_assert!(!judge(&envelope, b"something else"));
+            if let Ok(keys) = Certificate::read_all(&envelope) {
+                for key in keys {
+                    key.identities();
+                    key.fingerprint();
+                }
+            }
+        }
+
+        #[test]
+        fn noise_does_not_panic(noise in vec(any::<u8>(), 0..600), armored in any::<bool>()) {
+            let mut envelope = noise;
+            if armored {
+                let text = format!(
+                    "-----BEGIN PGP SIGNATURE-----\n\n{}\n-----END PGP SIGNATURE-----\n",
+                    envelope.iter().map(|b| char::from(b'0' + b % 74)).collect::<String>(),
+                );
+                envelope = text.into_bytes();
+            }
+            prop_assert!(!judge(&envelope, SIGNED));
+            let _ = Certificate::read_all(&envelope);
+        }
+    }
+
+    /// The envelopes above are good ones before they are damaged.
+    #[test]
+    fn undamaged_envelopes_vouch() {
+        assert!(REAL.1[..3].iter().all(|envelope| judge(envelope, SIGNED)));
+    }
+}

@@ -10,7 +10,7 @@
 //! directory and sees a mount root has the mount pinned, so the fast path is an
 //! `open` and a `statx`; only mounting and unmounting take a lock.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -30,15 +30,20 @@ use super::{Backend, Provided, directory_name, image_of, open_dir};
 use crate::dirs::{self, object_below_objects};
 use crate::error::{Context, Result, StoreError};
 use crate::lock::{self, Wait};
-use crate::record::ImageRecord;
+use crate::record::{ImageRecord, RecordedLayer};
 use crate::store::Store;
 use crate::sweep::{GcReport, Keep};
+use crate::tar::BLOCK;
 use crate::verify;
 
 const RUN: &str = "/run/rkt";
 const DEFAULT_DATA_DIR: &str = "/var/lib/rkt";
 /// In a directory of mounts, a symlink to the data directory it belongs to.
 const OWNER: &str = "data-dir";
+
+/// In a directory of mounts, why nothing can be mounted there: the kernel or the
+/// file system will say the same until the next boot. A sweep removes it.
+const UNABLE: &str = "unable";
 
 const WAIT: Wait = Wait {
     what: "the directory of image mounts",
@@ -54,6 +59,9 @@ impl Backend for Erofs {
         let path = mounts.join(directory_name(image));
         if let Some(root) = open_mounted(&path)? {
             return Ok(Provided::Ready { path, root });
+        }
+        if let Ok(reason) = fs::read_to_string(mounts.join(UNABLE)) {
+            return Ok(Provided::Unable(reason));
         }
         let _lock = loop {
             if let Err(error) = make_mounts(store, &mounts) {
@@ -71,7 +79,12 @@ impl Backend for Erofs {
         }
         let context = match mountable(store, image)? {
             Ok(context) => context,
-            Err(reason) => return Ok(Provided::Unable(reason)),
+            Err(Inability { reason, lasts }) => {
+                if lasts {
+                    note(&mounts, &reason);
+                }
+                return Ok(Provided::Unable(reason));
+            }
         };
         make_private(&path).context("create", &path)?;
         attach(&context, &path).context("mount the image at", &path)?;
@@ -152,6 +165,7 @@ fn sweep_dir(mounts: &Path, may_go: impl Fn(&ImageId) -> bool) -> Result<Swept> 
     }
     if empty {
         dirs::remove_file(&mounts.join(OWNER))?;
+        dirs::remove_file(&mounts.join(UNABLE))?;
         match std::fs::remove_dir(mounts) {
             // Somebody who is about to mount has put the note there again.
             Err(e) if e.kind() == io::ErrorKind::DirectoryNotEmpty => {}
@@ -245,8 +259,35 @@ fn open_mounted(path: &Path) -> Result<Option<OwnedFd>> {
     Ok(mounted.then_some(root))
 }
 
+/// Why there can be no mount.
+struct Inability {
+    /// One line for the user.
+    reason: String,
+    /// Not only for this caller.
+    lasts: bool,
+}
+
+/// Spares the next start the attempt; without the note it is made again.
+fn note(mounts: &Path, reason: &str) {
+    // Read without a lock: so it is there whole, or not.
+    let new = mounts.join(format!("{UNABLE}.new"));
+    let _ = fs::write(&new, reason).and_then(|()| fs::rename(&new, mounts.join(UNABLE)));
+}
+
 /// A mount of the image that is attached nowhere yet, or why there can be none.
-fn mountable(store: &Store, image: &ImageRecord) -> Result<Result<OwnedFd, String>> {
+fn mountable(store: &Store, image: &ImageRecord) -> Result<Result<OwnedFd, Inability>> {
+    let cut = |tar: &RecordedLayer| !tar.size.is_multiple_of(BLOCK);
+    if let Some(tar) = image.rootfs.layers().find(|tar| cut(tar)) {
+        // The kernel reads whole blocks only, and gives EIO for a part of one.
+        return Ok(Err(Inability {
+            reason: format!(
+                "the layer {} ends in the middle of a block, where the kernel cannot read, so \
+                 the image was unpacked; tools newer than umoci 0.4 write layers whole",
+                tar.digest
+            ),
+            lasts: false,
+        }));
+    }
     let context = match fsopen(c"erofs", FsOpenFlags::FSOPEN_CLOEXEC) {
         Ok(context) => context,
         Err(e) => return Ok(Err(unable(e, ""))),
@@ -305,14 +346,19 @@ fn mountable(store: &Store, image: &ImageRecord) -> Result<Result<OwnedFd, Strin
     }
 }
 
-/// One line for the user: what happened and what would help.
-fn unable(error: Errno, said: &str) -> String {
+/// What happened and what would help.
+fn unable(error: Errno, said: &str) -> Inability {
     let remedy = match error {
         Errno::PERM | Errno::ACCESS => "root may",
         Errno::NODEV => "the kernel has no EROFS (CONFIG_EROFS_FS)",
         _ => "Linux 6.12 or later can mount EROFS from files (CONFIG_EROFS_FS_BACKED_BY_FILE)",
     };
-    format!("cannot mount the image's index, so it was unpacked: {error}{said}; {remedy}")
+    Inability {
+        reason: format!(
+            "cannot mount the image's index, so it was unpacked: {error}{said}; {remedy}"
+        ),
+        lasts: !matches!(error, Errno::PERM | Errno::ACCESS),
+    }
 }
 
 /// What the file system wrote into its context's log, `: message` each.

@@ -91,8 +91,9 @@ struct Sparse {
 pub(crate) enum EndMarker {
     /// At least one zero block must come.
     Required,
-    /// The end of the input between two members will do, as for GNU tar and
-    /// Go's archive/tar; some builders of OCI layers rely on it.
+    /// The end of the input behind a member's last byte will do, as for Go's
+    /// archive/tar: umoci before 0.5 leaves out even the padding of the last
+    /// member. So will a part of a zero block, as for GNU tar.
     Optional,
 }
 
@@ -156,20 +157,24 @@ impl Scanner {
         Ok(())
     }
 
-    /// How many of the next bytes are file data that [`Scanner::skip`] may pass
-    /// over.
-    pub(crate) fn skippable(&self) -> u64 {
-        match self.state {
-            State::Data { data, padding } => data + padding,
-            _ => 0,
+    /// Passes over file data and its padding, unseen, as far as an archive of
+    /// `size` bytes has them.
+    pub(crate) fn skip(&mut self, size: u64) {
+        let State::Data { data, padding } = &mut self.state else {
+            return;
+        };
+        for part in [data, padding] {
+            let now = (*part).min(size.saturating_sub(self.offset));
+            *part -= now;
+            self.offset += now;
         }
-    }
-
-    /// Passes over all that is skippable, unseen.
-    pub(crate) fn skip(&mut self) {
-        let skipped = self.skippable();
-        if skipped > 0 {
-            self.offset += skipped;
+        if matches!(
+            self.state,
+            State::Data {
+                data: 0,
+                padding: 0
+            }
+        ) {
             self.next_member();
         }
     }
@@ -179,8 +184,11 @@ impl Scanner {
         let complete = match self.state {
             State::End | State::HalfEnd => true,
             State::Header => {
-                marker == EndMarker::Optional && self.filled == 0 && !self.has_extension()
+                marker == EndMarker::Optional
+                    && is_zero(&self.block[..self.filled])
+                    && !self.has_extension()
             }
+            State::Data { data: 0, .. } => marker == EndMarker::Optional,
             _ => false,
         };
         if complete {
@@ -507,7 +515,7 @@ fn device(header: &Header<'_>) -> Result<Device, TarFault> {
     })
 }
 
-fn is_zero(block: &[u8; 512]) -> bool {
+fn is_zero(block: &[u8]) -> bool {
     block.iter().all(|&b| b == 0)
 }
 

@@ -197,7 +197,7 @@ fn the_same_image_makes_the_same_archive() {
 
 #[test]
 fn what_is_damaged_does_not_leave() {
-    let test = TestStore::new();
+    let test = TestStore::unsealed();
     let oci = commit_oci(&test, &layer(), None);
     let aci = commit_aci(&test, &aci());
     for image in [&oci, &aci] {

@@ -5,10 +5,10 @@ use std::io::Write;
 
 use manifests::digest::Algorithm;
 
-use super::TestStore;
 use super::archive::{Archive, Header};
 use super::properties::scan;
-use crate::{Keep, LayerKind};
+use super::{TestStore, file_of, is_root};
+use crate::{BackendChoice, Keep, LayerKind};
 
 /// Every way in which a single OCI layer, or the second of two, is refused.
 #[test]
@@ -342,7 +342,7 @@ fn truncation_is_noticed_at_every_byte() {
 #[test]
 fn a_stored_tar_that_was_cut_is_noticed() {
     let layer = Archive::new().file("a", &[1; 2000]).finish();
-    let test = TestStore::new();
+    let test = TestStore::unsealed();
     let image = test.commit(&[&layer]).unwrap();
     let digest = &image.index.devices[0];
     let path = test.store.dirs.object(digest);
@@ -351,6 +351,37 @@ fn a_stored_tar_that_was_cut_is_noticed() {
         let error = test.store.scan_layer(digest, LayerKind::Oci).unwrap_err();
         assert!(error.to_string().contains("truncated"), "{length}: {error}");
     }
+}
+
+/// As umoci before 0.5 writes them: no end marker, and the last member is not
+/// filled up to a whole block. The kernel cannot read a part of a block, so it
+/// is unpacked.
+#[test]
+fn an_oci_layer_may_end_with_its_last_byte() {
+    let whole = Archive::new()
+        .file("a", &[1; 2000])
+        .file("b", b"the end")
+        .finish();
+    let end = 512 + 2048 + 512 + 7;
+    for length in [end, end + 1, end + 505, end + 505 + 100] {
+        let test = TestStore::new();
+        let image = test.commit(&[&whole[..length]]).unwrap();
+        let digest = &image.index.devices[0];
+        test.store.scan_layer(digest, LayerKind::Oci).unwrap();
+        if is_root() {
+            let mounted = test.store.mount(&image, BackendChoice::Auto).unwrap();
+            assert_eq!(file_of(&mounted.path.join("b")), b"the end");
+            let unpacked = mounted.fallback.unwrap_or_default();
+            let whole = length.is_multiple_of(512);
+            assert!(
+                whole || unpacked.contains("middle of a block"),
+                "{unpacked}"
+            );
+        }
+    }
+    let test = TestStore::new();
+    let error = test.commit(&[&whole[..end - 1]]).unwrap_err();
+    assert!(error.to_string().contains("truncated"), "{error}");
 }
 
 fn staging_digest(bytes: &[u8]) -> manifests::digest::Digest {

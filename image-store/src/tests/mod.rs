@@ -7,6 +7,7 @@ mod archive;
 mod backends;
 mod export;
 mod hostile;
+mod lookup;
 mod merging;
 mod properties;
 mod seals;
@@ -19,6 +20,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use manifests::appc::ImageManifest;
+use manifests::config::Verity;
 use manifests::digest::{Algorithm, Digest};
 use manifests::image_id::ImageId;
 use manifests::trust::Verification;
@@ -44,6 +46,13 @@ impl TestStore {
             .unwrap();
         let store = Store::open(&dir.path().join("data"));
         Self { store, dir }
+    }
+
+    /// Whose objects can be damaged: a sealed file cannot be opened for writing.
+    fn unsealed() -> Self {
+        let mut test = Self::new();
+        test.store = test.store.clone().with_verity(Verity::Off);
+        test
     }
 
     /// A path beside the data directory.

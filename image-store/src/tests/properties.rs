@@ -1,16 +1,18 @@
 //! Random trees against GNU tar, and random damage against panics.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::archive::{Archive, Header};
 use super::backends::compare;
-use super::is_root;
-use crate::LayerKind;
+use super::{TestStore, is_root};
 use crate::rootfs::{LayerBuilder, LayerError};
 use crate::tar::{EndMarker, Scanner};
+use crate::{BackendChoice, LayerKind};
 
 /// One entry of a random archive. Few names, so that they meet.
 #[derive(Debug, Clone)]
@@ -164,6 +166,68 @@ proptest! {
             let mut world = World::default();
             let archives: Vec<_> = layers.iter().map(|l| world.archive(l)).collect();
             compare(&archives);
+        }
+    }
+}
+
+/// Every entry can be looked at, and the beginning of every file be read.
+fn walk(dir: &Path, seen: &mut Vec<String>) {
+    use std::io::Read;
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        let metadata = path.symlink_metadata().unwrap();
+        let mut beginning = Vec::new();
+        if metadata.is_file() {
+            let file = std::fs::File::open(&path).unwrap();
+            file.take(4096).read_to_end(&mut beginning).unwrap();
+        }
+        let (mode, size) = (metadata.mode(), metadata.len());
+        let size = if metadata.is_dir() { 0 } else { size };
+        seen.push(format!(
+            "{path:?} {mode:o} {size} {beginning:?}",
+            path = path.file_name()
+        ));
+        if metadata.is_dir() {
+            walk(&path, seen);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(cases(24))]
+
+    /// Damage that is let in is harmless: the kernel mounts the index, every
+    /// file can be read, and an unpacked tree is the same.
+    #[test]
+    fn damaged_archives_that_are_accepted_can_be_used(
+        members in vec(member(), 1..12),
+        damage in vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut archive = well_formed(&members);
+        for (at, byte) in damage {
+            let at = at.index(archive.len());
+            archive[at] = byte;
+            let start = at / 512 * 512;
+            if let Ok(block) = <[u8; 512]>::try_from(&archive[start..start + 512])
+                && block[257..262] == *b"ustar"
+            {
+                archive[start..start + 512].copy_from_slice(&Header { block }.sealed());
+            }
+        }
+        let test = TestStore::new();
+        if let Ok(image) = test.commit(&[&archive])
+            && is_root()
+            && let Some(mounted) = test.mount(&image, BackendChoice::Auto)
+        {
+            let (mut packed, mut unpacked) = (Vec::new(), Vec::new());
+            walk(&mounted.path, &mut packed);
+            // What the file system cannot store is no fault of the image.
+            if let Ok(tree) = test.store.mount(&image, BackendChoice::Tree) {
+                walk(&tree.path, &mut unpacked);
+                packed.sort();
+                unpacked.sort();
+                prop_assert_eq!(packed, unpacked);
+            }
         }
     }
 }

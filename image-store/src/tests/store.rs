@@ -221,7 +221,7 @@ fn names_that_a_killed_removal_left_are_swept() {
 
 #[test]
 fn damage_is_named_exactly_and_repaired_alone() {
-    let test = TestStore::new();
+    let test = TestStore::unsealed();
     let image = test.commit(&[&layer("a"), &layer("b")]).unwrap();
     let victim = image.index.devices[0].clone();
     let bytes = fs::read(test.store.dirs.object(&victim)).unwrap();
@@ -263,7 +263,7 @@ fn a_damaged_index_is_not_taken_for_an_old_kernel() {
     if !is_root() {
         return;
     }
-    let test = TestStore::new();
+    let test = TestStore::unsealed();
     let image = test.commit(&[&layer("a")]).unwrap();
     let path = test.store.dirs.object(&image.index.digest);
     let file = fs::File::options().write(true).open(&path).unwrap();
