@@ -87,44 +87,6 @@ fn rkt_run_killed_at_any_moment() {
 }
 
 #[test]
-fn rkt_fetch_killed_at_any_moment() {
-    let host = Host::new();
-    let lower = Rootfs::busybox();
-    let upper = Rootfs::new().file("big", 0o644, vec![7; 8 << 20]);
-    let image = OciImage::new(
-        vec![lower.tar(""), upper.tar("")],
-        &["/bin/stat", "-c", "%s", "/big"],
-    );
-    let layout = image.write(&host.images().join("layout"), "1");
-    let started = Instant::now();
-    host.fetch(&layout.reference());
-    let whole = started.elapsed();
-    for n in 0..kills() {
-        host.rkt(["image", "rm", &layout.id()]).run();
-        host.rkt(["gc"]).run().ok();
-        let running = host.unsigned(["fetch", &layout.reference()]).spawn();
-        std::thread::sleep(moment(n, kills(), whole));
-        running.signal(Signal::SIGKILL);
-        let out = running.wait();
-        let list = host
-            .rkt(["image", "list", "--format=json"])
-            .run()
-            .ok()
-            .json();
-        // Wholly there or not at all; what is there runs.
-        if list.as_array().is_some_and(|l| !l.is_empty()) {
-            host.rkt(["run", "--net=none", &layout.id()])
-                .run()
-                .ok()
-                .prints("8388608\n");
-        } else {
-            assert_ne!(out.code(), Some(0), "kill {n}: fetch said it was done");
-        }
-    }
-    assert_eq!(host.fetch(&layout.reference()), layout.id());
-}
-
-#[test]
 fn rkt_gc_killed_at_any_moment() {
     let host = host();
     for n in 0..kills() {
