@@ -126,6 +126,40 @@ fn time(mut command: Command) -> Result<Duration, String> {
     Err(format!("{status}: {line}"))
 }
 
+/// KiB that the largest process of the command has had resident at once.
+/// Looked at all the time, so it is not for what is timed as well.
+pub(crate) fn peak_memory(contender: &Contender) -> Result<f64, String> {
+    let mut child = contender
+        .command()
+        .stderr(Stdio::null())
+        .spawn()
+        .map_err(|e| e.to_string())?;
+    let root = i32::try_from(child.id()).map_err(|e| e.to_string())?;
+    let mut peak = 0.0_f64;
+    loop {
+        if let Some(status) = child.try_wait().map_err(|e| e.to_string())? {
+            return match status.success() {
+                true => Ok(peak),
+                false => Err(status.to_string()),
+            };
+        }
+        peak = peak.max(largest_below(root));
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// The high-water mark of a process, or of one below it; none if it is gone.
+fn largest_below(pid: i32) -> f64 {
+    let read = |file: &str| std::fs::read_to_string(format!("/proc/{pid}/{file}"));
+    let own = read("status").ok().and_then(|text| {
+        let line = text.lines().find_map(|l| l.strip_prefix("VmHWM:"))?;
+        line.split_whitespace().next()?.parse().ok()
+    });
+    let children = read(&format!("task/{pid}/children")).unwrap_or_default();
+    let below = children.split_whitespace().filter_map(|c| c.parse().ok());
+    below.map(largest_below).fold(own.unwrap_or(0.0), f64::max)
+}
+
 /// Where contenders run.
 pub(crate) struct Arena {
     host: Worker,

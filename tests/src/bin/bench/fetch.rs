@@ -1,195 +1,221 @@
-//! A large image from a registry on loopback, into an empty store each time.
+//! A large image from a registry on loopback, into an empty store each time;
+//! beside the peers, and beside the arithmetic alone.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tests::host::find_binary;
-use tests::{Cmd, Host, OciImage, Registry, Rootfs};
+use tests::{Cmd, Host, Registry};
 
-use crate::contender::{Arena, Contender};
+use crate::arithmetic;
+use crate::contender::{Arena, Contender, peak_memory};
+use crate::image::{CACHE, Packing, publish};
 use crate::report::{Report, Row};
 
-/// Where the image and the registry stay between runs.
-const CACHE: &str = "/var/tmp/rkt-bench";
-
-/// Files per layer, bottom to top: 36,700 in all.
-const LAYERS: [usize; 4] = [14_700, 11_000, 7_300, 3_700];
-
-/// Bytes of an average file; sizes run from nothing to ten times this.
-const AVERAGE: usize = 25_600;
-
-/// Measures everybody.
-pub(crate) fn run(rounds: usize) -> Report {
+/// Measures everybody: times of both packings, a second fetch of what is there,
+/// and the largest process.
+pub(crate) fn run(rounds: usize) -> Vec<Report> {
     let arena = Arena::new();
     let registry = Registry::start_in(Path::new(CACHE));
-    let reference = registry.reference("large:1");
-    publish(&reference);
-    let mut report = Report {
-        title: "fetch of a 4-layer gzip image, 0.94 GB in 36,700 files, from loopback".into(),
-        unit: "s",
-        base: RKT,
-        rows: Vec::new(),
-        missing: Vec::new(),
-    };
-    let names = [RKT, "podman pull", "skopeo copy to oci:"];
-    let mut samples: Vec<Result<Vec<f64>, String>> = vec![Ok(Vec::new()); names.len()];
-    for _ in 0..rounds {
-        for (i, name) in names.iter().enumerate() {
-            let Ok(times) = &mut samples[i] else { continue };
-            match once(&arena, name, &reference) {
-                Ok(took) => times.push(took.as_secs_f64()),
-                Err(why) => samples[i] = Err(why),
+    let mut reports = Vec::new();
+    for packing in [Packing::Gzip, Packing::Zstd] {
+        let reference = registry.reference(packing.tag());
+        let blobs = publish(&reference, packing);
+        reports.push(first(&arena, &reference, &blobs, packing, rounds));
+        if packing == Packing::Gzip {
+            reports.push(again(&arena, &reference, rounds));
+        }
+        reports.push(memory(&reference, packing));
+    }
+    reports
+}
+
+/// A fetcher.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Who {
+    Rkt,
+    Podman,
+    Skopeo,
+}
+
+impl Who {
+    const ALL: [Self; 3] = [Self::Rkt, Self::Podman, Self::Skopeo];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Rkt => RKT,
+            Self::Podman => "podman pull",
+            Self::Skopeo => "skopeo copy to oci:",
+        }
+    }
+
+    fn note(self) -> String {
+        let version = |program: &str| {
+            let said = Cmd::new(program).arg("--version").run().stdout;
+            said.split_whitespace().nth(2).unwrap_or("?").to_owned()
+        };
+        match self {
+            Self::Rkt => "verified, stored, indexed: ready to run".into(),
+            Self::Podman => format!("{}: verified, unpacked: ready to run", version("podman")),
+            Self::Skopeo => format!("{}: verified, as it came: not unpacked", version("skopeo")),
+        }
+    }
+
+    fn contender(self, host: &Host, reference: &str) -> Result<Contender, String> {
+        let into = host.path().join("into").display().to_string();
+        Ok(match self {
+            Self::Rkt => {
+                find_binary("rkt")?;
+                let words = ["--insecure-options=image", "fetch", reference];
+                let command = host.plain_rkt(words).into_command();
+                let words = std::iter::once(command.get_program()).chain(command.get_args());
+                Contender::new(RKT, words.map(ToOwned::to_owned).collect::<Vec<_>>())
             }
+            Self::Podman => {
+                let run = host.path().join("run").display().to_string();
+                let plain = reference.trim_start_matches("docker://");
+                let words = ["podman", "--root", &into, "--runroot", &run, "pull"];
+                let more = ["--quiet", "--tls-verify=false", plain];
+                Contender::new(self.name(), words.into_iter().chain(more))
+            }
+            Self::Skopeo => {
+                let to = format!("oci:{into}:1");
+                let words = ["skopeo", "--insecure-policy", "copy", "--quiet"];
+                let more = ["--src-tls-verify=false", reference, &to];
+                Contender::new(self.name(), words.into_iter().chain(more))
+            }
+        })
+    }
+
+    /// Untimed, after it has written below the host's directory.
+    fn clean_up(self, host: &Host) {
+        if self == Self::Podman {
+            let root = host.path().join("into").display().to_string();
+            let words = ["--root", &root, "system", "reset", "--force"];
+            Cmd::new("podman").args(words).run();
         }
     }
-    for (name, samples) in names.iter().zip(samples) {
-        match samples {
-            Ok(samples) => report.rows.push(Row {
-                name: (*name).into(),
-                samples,
-                note: match *name {
-                    RKT => "verified, stored, indexed: ready to run",
-                    "podman pull" => "verified, unpacked: ready to run",
-                    _ => "verified, stored as it came: not unpacked",
-                }
-                .into(),
-            }),
-            Err(why) => report.missing.push(((*name).into(), why)),
-        }
-    }
-    report
 }
 
 const RKT: &str = "rkt fetch";
+const ARITHMETIC: &str = "arithmetic";
 
-/// One fetch into a new directory, which goes afterwards, untimed.
-fn once(arena: &Arena, name: &str, reference: &str) -> Result<Duration, String> {
-    let host = Host::new();
-    let into = host.path().join("into");
-    let contender = match name {
-        RKT => {
-            find_binary("rkt")?;
-            let cmd = host.plain_rkt(["--insecure-options=image", "fetch", reference]);
-            let command = cmd.into_command();
-            let words = std::iter::once(command.get_program()).chain(command.get_args());
-            Contender::new(name, words.map(ToOwned::to_owned).collect::<Vec<_>>())
-        }
-        "podman pull" => {
-            let root = into.to_string_lossy().into_owned();
-            let run = host.path().join("run").to_string_lossy().into_owned();
-            let words = [
-                "podman",
-                "--root",
-                &root,
-                "--runroot",
-                &run,
-                "pull",
-                "--quiet",
-            ];
-            let plain = reference.trim_start_matches("docker://");
-            Contender::new(name, words.into_iter().chain(["--tls-verify=false", plain]))
-        }
-        _ => {
-            let to = format!("oci:{}:1", into.display());
-            let words = [
-                "skopeo",
-                "--insecure-policy",
-                "copy",
-                "--quiet",
-                "--src-tls-verify=false",
-            ];
-            Contender::new(name, words.into_iter().chain([reference, &to]))
-        }
-    };
-    // What the last contender wrote shall not be written back in this one's time.
-    nix::unistd::sync();
-    let took = arena.time(&contender);
-    if name == "podman pull" {
-        let root = into.to_string_lossy().into_owned();
-        Cmd::new("podman")
-            .args(["--root", &root, "system", "reset", "--force"])
-            .run();
+/// Rows of samples, or why there are none, as they come round by round.
+struct Rows(Vec<(&'static str, String, Samples)>);
+
+type Samples = Result<Vec<f64>, String>;
+
+impl Rows {
+    fn new(names: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        let empty = |(name, note)| (name, note, Ok(Vec::new()));
+        Self(names.into_iter().map(empty).collect())
     }
-    took
-}
 
-/// Makes the image and pushes it, unless an earlier run did.
-fn publish(reference: &str) {
-    let done = PathBuf::from(CACHE).join("published");
-    if done.exists() {
-        return;
-    }
-    eprintln!("bench: making the image once, below {CACHE}; this takes a minute or two");
-    let layout = PathBuf::from(CACHE).join("layout");
-    let layers = LAYERS
-        .iter()
-        .enumerate()
-        .map(|(n, files)| layer(n, *files).tar(""));
-    let image = OciImage::new(layers.collect(), &["/bin/true"]).write(&layout, "1");
-    Cmd::new("skopeo")
-        .args([
-            "--insecure-policy",
-            "copy",
-            "--quiet",
-            "--dest-tls-verify=false",
-        ])
-        .args([&image.reference(), reference])
-        .deadline(Duration::from_secs(600))
-        .run()
-        .ok();
-    fs::remove_dir_all(&layout).unwrap();
-    fs::write(done, "").unwrap();
-}
-
-/// A layer of pseudo-random files, the same on every machine, that gzip packs
-/// to about 40 %, as it does a distribution's files.
-fn layer(number: usize, files: usize) -> Rootfs {
-    let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ number as u64);
-    let mut rootfs = Rootfs::new().dir("usr", 0o755);
-    for file in 0..files {
-        if file % 100 == 0 {
-            rootfs = rootfs.dir(&format!("usr/{number}-{}", file / 100), 0o755);
+    /// One more sample of each that has not failed.
+    fn round(&mut self, mut measure: impl FnMut(usize) -> Result<f64, String>) {
+        for (at, (_, _, samples)) in self.0.iter_mut().enumerate() {
+            if let Ok(so_far) = samples {
+                match measure(at) {
+                    Ok(sample) => so_far.push(sample),
+                    Err(why) => *samples = Err(why),
+                }
+            }
         }
-        let scale = random.next() % 100;
-        let size = match scale {
-            0..=59 => random.below(AVERAGE / 4),
-            60..=94 => random.below(AVERAGE * 2),
-            _ => random.below(AVERAGE * 23),
+    }
+
+    fn into_report(self, title: String, unit: &'static str) -> Report {
+        let mut report = Report {
+            title,
+            unit,
+            base: RKT,
+            rows: Vec::new(),
+            missing: Vec::new(),
         };
-        let path = format!("usr/{number}-{}/file-{file}", file / 100);
-        rootfs = rootfs.file(&path, 0o644, random.text(size));
+        for (name, note, samples) in self.0 {
+            let name = name.to_owned();
+            match samples {
+                Ok(samples) => report.rows.push(Row {
+                    name,
+                    samples,
+                    note,
+                }),
+                Err(why) => report.missing.push((name, why)),
+            }
+        }
+        report
     }
-    rootfs
 }
 
-/// xorshift64*: no more than a source of bytes that are the same everywhere.
-struct Random(u64);
+fn everybody() -> impl Iterator<Item = (&'static str, String)> {
+    Who::ALL.into_iter().map(|who| (who.name(), who.note()))
+}
 
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
+fn first(
+    arena: &Arena,
+    reference: &str,
+    blobs: &[PathBuf],
+    packing: Packing,
+    rounds: usize,
+) -> Report {
+    let arithmetic = (
+        ARITHMETIC,
+        "the floor: both hashes, inflating and one write, on all cores, in this program".to_owned(),
+    );
+    let mut rows = Rows::new(everybody().chain([arithmetic]));
+    for _ in 0..rounds {
+        rows.round(|at| {
+            let host = Host::new();
+            // What the last contender wrote shall not be written back in this one's time.
+            nix::unistd::sync();
+            let Some(who) = Who::ALL.get(at) else {
+                return Ok(arithmetic::run(blobs, packing, host.path()).as_secs_f64());
+            };
+            let took = arena.time(&who.contender(&host, reference)?);
+            who.clean_up(&host);
+            took.map(|took| took.as_secs_f64())
+        });
     }
+    let title = format!(
+        "fetch of a 4-layer {} image, 0.94 GB in 36,700 files, from loopback",
+        packing.name()
+    );
+    rows.into_report(title, "s")
+}
 
-    fn below(&mut self, limit: usize) -> usize {
-        usize::try_from(self.next() >> 33).unwrap() % limit.max(1)
-    }
-
-    /// Words of a small vocabulary with bytes of noise between them.
-    fn text(&mut self, size: usize) -> Vec<u8> {
-        let mut out = Vec::with_capacity(size + 32);
-        while out.len() < size {
-            let next = self.next();
-            // One of 512 sixteen-byte words, then four bytes that do not repeat.
-            let word = (next & 0x1ff) + 1;
-            out.extend(word.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_le_bytes());
-            out.extend(word.wrapping_mul(0xd1b5_4a32_d192_ed03).to_le_bytes());
-            out.extend(&(next >> 32).to_le_bytes()[..4]);
+/// Fetches what is there already.
+fn again(arena: &Arena, reference: &str, rounds: usize) -> Report {
+    let hosts: Vec<Host> = Who::ALL.iter().map(|_| Host::new()).collect();
+    let mut rows = Rows::new(everybody().take(2).map(|(name, _)| (name, String::new())));
+    let once = |at: usize| -> Result<Duration, String> {
+        arena.time(&Who::ALL[at].contender(&hosts[at], reference)?)
+    };
+    rows.round(|at| once(at).map(|took| took.as_secs_f64()));
+    // That was the first time.
+    for (_, _, samples) in &mut rows.0 {
+        if let Ok(samples) = samples {
+            samples.clear();
         }
-        out.truncate(size);
-        out
     }
+    for _ in 0..rounds.max(5) {
+        rows.round(|at| once(at).map(|took| took.as_secs_f64() * 1e3));
+    }
+    for (who, host) in Who::ALL.iter().zip(&hosts) {
+        who.clean_up(host);
+    }
+    rows.into_report("the same again: nothing has changed".into(), "ms")
+}
+
+fn memory(reference: &str, packing: Packing) -> Report {
+    let mut rows = Rows::new(everybody().map(|(name, _)| (name, String::new())));
+    rows.round(|at| {
+        let host = Host::new();
+        let peak = peak_memory(&Who::ALL[at].contender(&host, reference)?);
+        Who::ALL[at].clean_up(&host);
+        peak.map(|kib| kib / 1024.0)
+    });
+    let title = format!(
+        "peak resident memory of the largest process, {} image",
+        packing.name()
+    );
+    rows.into_report(title, "MiB")
 }

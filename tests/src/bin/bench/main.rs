@@ -1,4 +1,4 @@
-//! `bench start|memory|fetch|all [--rounds=N] [--json]`: what rkt costs, beside
+//! `bench start|memory|fetch|images|all [--rounds=N] [--json]`: what rkt costs, beside
 //! its peers, on this machine, in one run.
 //!
 //! Every contender runs once per round, one after the other, so that a slow
@@ -10,9 +10,12 @@
     reason = "a benchmark that cannot go on says where and stops"
 )]
 
+mod arithmetic;
 mod contender;
 mod fetch;
 mod floor;
+mod image;
+mod images;
 mod memory;
 mod phases;
 mod report;
@@ -22,14 +25,16 @@ use std::process::ExitCode;
 
 use report::Report;
 
-const USAGE: &str = "usage: bench start|memory|fetch|all [--rounds=N] [--json]
+const USAGE: &str = "usage: bench start|memory|fetch|images|all [--rounds=N] [--json]
 
   start    one app, no network, a stored image: command to command
   memory   PSS of everything that watches over one idle pod
-  fetch    a 4-layer gzip image of about 1 GB from a registry on loopback
-  all      these three
+  fetch    a 4-layer image of about 1 GB from a registry on loopback, gzip and
+           zstd, the first and the second time, and the memory it takes
+  images   listing 1,000 images, finding one by name, removing a large one
+  all      all of these
 
-  --rounds=N   rounds to take medians of (start: 40, memory: 3, fetch: 3)
+  --rounds=N   rounds to take medians of (start: 40, others: 3)
   --json       the same numbers for programs";
 
 fn main() -> ExitCode {
@@ -44,7 +49,9 @@ fn main() -> ExitCode {
                 return ExitCode::SUCCESS;
             }
             (_, Some(n)) if n.parse().is_ok_and(|n: usize| n > 0) => rounds = n.parse().ok(),
-            ("start" | "memory" | "fetch" | "all", _) if what.is_none() => what = Some(word),
+            ("start" | "memory" | "fetch" | "images" | "all", _) if what.is_none() => {
+                what = Some(word)
+            }
             _ => {
                 eprintln!("bench: do not understand {word:?}\n{USAGE}");
                 return ExitCode::from(2);
@@ -67,7 +74,10 @@ fn main() -> ExitCode {
         reports.push(memory::run(rounds.unwrap_or(3)));
     }
     if matches!(what.as_str(), "fetch" | "all") {
-        reports.push(fetch::run(rounds.unwrap_or(3)));
+        reports.extend(fetch::run(rounds.unwrap_or(3)));
+    }
+    if matches!(what.as_str(), "images" | "all") {
+        reports.extend(images::run(rounds.unwrap_or(3)));
     }
     if json {
         println!("{}", report::json(&reports));
