@@ -251,6 +251,17 @@ impl PrivateNetwork {
     }
 }
 
+/// Networks that a program is to be asked about, without a pod; stage1 reads
+/// it from its standard input.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ConfiguredNetworks {
+    /// Directories with plugins' programs; the first that has one wins.
+    pub plugin_path: Vec<PathBuf>,
+    /// The networks.
+    pub configs: Vec<NetworkConfig>,
+}
+
 /// A network that a pod joins.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -8,9 +8,13 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use manifests::appc::{App, PodManifest};
+use manifests::cni::NetworkConfig;
 use manifests::cni::netd::{self, Found, Layer, NetdError};
-use manifests::engine::{Attachment, ForwardedPort, Network, PrivateNetwork};
+use manifests::engine::{Attachment, ConfiguredNetworks, ForwardedPort, Network, PrivateNetwork};
 use manifests::network::{Declared, NetChoice, PortError, PortFlag, Resolver, resolve_ports};
+
+use crate::pods::Pod;
+use crate::stage1::Stage1;
 
 /// Directory of networks in a configuration directory.
 const NET_D: &str = "net.d";
@@ -84,16 +88,71 @@ pub fn plan(
             config: found.config,
         })
         .collect();
-    let local = layers.first().map(|dir| dir.join(NET_D));
     Ok(Network::Private(Box::new(PrivateNetwork {
         attachments,
         ports: Vec::new(),
-        plugin_path: local
-            .into_iter()
-            .chain(PLUGIN_PATH.map(PathBuf::from))
-            .collect(),
+        plugin_path: plugin_path(layers),
         use_dns: *resolver == Resolver::Networks,
     })))
+}
+
+fn plugin_path(layers: &[&Path]) -> Vec<PathBuf> {
+    let local = layers.first().map(|dir| dir.join(NET_D));
+    local
+        .into_iter()
+        .chain(PLUGIN_PATH.map(PathBuf::from))
+        .collect()
+}
+
+/// Has `stage1` ask the programs of the networks that are configured in
+/// `layers` whether a pod could join now; returns what stands in the way, one
+/// thing a line.
+///
+/// # Errors
+/// [`NetworksError`].
+pub fn not_ready(stage1: &Stage1, layers: &[&Path]) -> Result<Vec<String>, NetworksError> {
+    ask("status", stage1, layers)
+}
+
+/// Has `stage1` tell the programs of the networks that are configured in
+/// `layers` which attachments still exist; returns what went wrong.
+///
+/// # Errors
+/// [`NetworksError`].
+pub fn collect(stage1: &Stage1, layers: &[&Path]) -> Result<Vec<String>, NetworksError> {
+    ask("gc", stage1, layers)
+}
+
+fn ask(verb: &str, stage1: &Stage1, layers: &[&Path]) -> Result<Vec<String>, NetworksError> {
+    let (found, _) = all(layers)?;
+    let configs: Vec<_> = found
+        .into_iter()
+        .map(|found| found.config)
+        .filter(NetworkConfig::has_programs)
+        .collect();
+    if configs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let networks = ConfiguredNetworks {
+        plugin_path: plugin_path(layers),
+        configs,
+    };
+    let asked = serde_json::to_vec(&networks)
+        .map_err(std::io::Error::from)
+        .and_then(|input| stage1.ask(&["networks", verb], Path::new("/"), &input));
+    Ok(asked.err().map(|e| lines(&e)).unwrap_or_default())
+}
+
+/// Has `stage1` look whether a pod that runs still has what its networks gave
+/// it; returns what is missing or wrong.
+pub fn check(stage1: &Stage1, pod: &Pod) -> Vec<String> {
+    let uuid = pod.uuid().to_string();
+    let checked = stage1.ask(&["check", &uuid], &pod.path(), &[]);
+    checked.err().map(|e| lines(&e)).unwrap_or_default()
+}
+
+fn lines(error: &std::io::Error) -> Vec<String> {
+    error.to_string().lines().map(str::to_owned).collect()
 }
 
 fn read(directory: &Path) -> Result<Layer, NetworksError> {

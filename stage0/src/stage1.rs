@@ -2,12 +2,13 @@
 
 use std::convert::Infallible;
 use std::ffi::CString;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use rustix::fs::CWD;
 use rustix::mount::{OpenTreeFlags, open_tree};
@@ -100,6 +101,37 @@ impl Stage1 {
         let ours = rustix::fs::fstat(&self.program).ok()?;
         let theirs = std::fs::metadata(format!("/proc/{pid}/exe")).ok()?;
         Some((theirs.dev(), theirs.ino()) == (ours.st_dev, ours.st_ino))
+    }
+
+    /// Runs the program in `directory` with `input` on its standard input.
+    ///
+    /// # Errors
+    /// That it cannot be run; or all that it said when it failed, without its
+    /// verb, one thing a line.
+    pub(crate) fn ask(&self, arguments: &[&str], directory: &Path, input: &[u8]) -> io::Result<()> {
+        let mut child = self
+            .command(arguments)
+            .current_dir(directory)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if let Some(mut pipe) = child.stdin.take() {
+            match pipe.write_all(input) {
+                // What it says then is more telling.
+                Err(e) if e.kind() == io::ErrorKind::BrokenPipe => {}
+                other => other?,
+            }
+        }
+        let output = child.wait_with_output()?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr);
+        let lines = said
+            .lines()
+            .map(|line| line.split_once(": ").map_or(line, |(_, said)| said));
+        Err(io::Error::other(lines.collect::<Vec<_>>().join("\n")))
     }
 
     /// Becomes the program, with these arguments, and with these variables

@@ -2,6 +2,9 @@
 //! `rkt-stage1 gc UUID`: undoes what the network of that pod, which is over,
 //! still has of the host.
 //! `rkt-stage1 enter UUID APP PROGRAM…`: runs a program in an app of that pod.
+//! `rkt-stage1 check UUID`: looks whether that pod still has its networks.
+//! `rkt-stage1 networks status|gc`: asks networks without a pod; they stand on
+//! standard input.
 
 use std::process::ExitCode;
 
@@ -20,21 +23,27 @@ fn main() -> ExitCode {
             eprintln!("run: {}", error.line());
             error.exit_status()
         }),
-        ["gc", uuid] => match stage1::supervisor::collect(uuid) {
-            Ok(()) => 0,
-            Err(error) => {
-                eprintln!("gc: {}", error.line());
-                error.exit_status()
-            }
-        },
+        ["gc", uuid] => status("gc", stage1::supervisor::collect(uuid)),
+        ["check", uuid] => status("check", stage1::supervisor::check(uuid)),
+        ["networks", verb @ ("status" | "gc")] => status(verb, stage1::supervisor::ask(verb)),
         _ => {
             eprintln!(
-                "usage: rkt-stage1 run|gc UUID, rkt-stage1 enter UUID APP PROGRAM…, in the directory \
-                 of a pod; rkt does this"
+                "usage: rkt-stage1 run|gc|check UUID, rkt-stage1 enter UUID APP PROGRAM…, in the \
+                 directory of a pod; rkt does this"
             );
             EXIT_FAILURE
         }
     };
     // A wait status has eight bits, and so have an app's.
     ExitCode::from(u8::try_from(status).unwrap_or(u8::MAX))
+}
+
+fn status(verb: &str, done: Result<(), stage1::error::Error>) -> i32 {
+    match done {
+        Ok(()) => 0,
+        Err(error) => {
+            eprintln!("{verb}: {}", error.line());
+            error.exit_status()
+        }
+    }
 }

@@ -34,6 +34,23 @@ pub fn process(file: &str, pid: i32, boot_id: &str) -> Result<()> {
     write(Path::new(file), &json(&process)?)
 }
 
+/// The number of the process recorded under one of the names of
+/// [`manifests::engine`].
+///
+/// # Errors
+/// [`Error::System`] when the file cannot be read, or the process is gone.
+pub fn running(file: &'static str) -> Result<i32> {
+    let text = fs::read(file).map_err(Error::system("read", file))?;
+    let known: Process =
+        serde_json::from_slice(&text).map_err(|source| Error::Damaged { file, source })?;
+    let gone = || Error::attempt("find", format!("process {}", known.pid));
+    let began = start_time(known.pid).map_err(|e| gone().because(e))?;
+    if began != known.start_time || boot_id()? != known.boot_id {
+        return Err(gone().because(rustix::io::Errno::SRCH));
+    }
+    Ok(known.pid)
+}
+
 /// This boot's id.
 ///
 /// # Errors

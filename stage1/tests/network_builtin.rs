@@ -134,6 +134,215 @@ fn a_bridge_with_another_network_s_address_is_refused_or_taken_over() {
 }
 
 #[test]
+fn a_network_that_the_host_is_in_already_is_refused() {
+    let host = Host::new();
+    sh("ip link add lan0 type bridge && ip addr add 10.77.0.9/24 dev lan0 && ip link set lan0 up");
+    let ptp = r#"{"name":"p","type":"ptp","ipam":{"type":"host-local","subnet":"SUBNET"}}"#;
+    let refused = |config: &str| {
+        let error = host.pod(1).try_join(plan(&[config])).unwrap_err();
+        let left: Vec<String> = host.links();
+        assert!(
+            left.iter().all(|l| l == "lan0" || l == "br-lan"),
+            "{left:?}"
+        );
+        error
+    };
+    for config in [BRIDGE, &BRIDGE.replace("10.77.0.0/24", "10.77.0.0/16")] {
+        let error = refused(config);
+        assert!(
+            error.contains("overlaps with 10.77.0.0/24 of interface lan0"),
+            "{error}"
+        );
+    }
+    assert_eq!(
+        refused(&ptp.replace("SUBNET", "10.77.0.0/24")),
+        "network \"p\": subnet 10.77.0.0/24 overlaps with 10.77.0.0/24 of interface lan0"
+    );
+    // A part of a wider network is a network of its own.
+    host.pod(2)
+        .join(plan(&[&ptp.replace("SUBNET", "10.77.0.128/25")]));
+}
+
+#[test]
+fn an_address_that_another_network_has_given_is_refused() {
+    let host = Host::new();
+    let config =
+        r#"{"name":"NAME","type":"ptp","ipam":{"type":"host-local","subnet":"10.5.0.0/24"}}"#;
+    let (mut a, mut b) = (host.pod(1), host.pod(2));
+    a.join(plan(&[&config.replace("NAME", "one")]));
+    let two = plan(&[&config.replace("NAME", "two")]);
+    let error = b.try_join(two.clone()).unwrap_err();
+    assert!(
+        error.starts_with(
+            "network \"two\": address 10.5.0.2 is taken: this host reaches it by interface veth0000"
+        ),
+        "{error}"
+    );
+    assert_eq!(host.leases("two"), Vec::<String>::new());
+    a.leave();
+    b.join(two);
+    // Nor is a pod in one subnet twice.
+    let error = host
+        .pod(3)
+        .try_join(plan(&[
+            &config.replace("NAME", "x").replace("10.5", "10.6"),
+            &config.replace("NAME", "y").replace("10.5", "10.6"),
+        ]))
+        .unwrap_err();
+    assert!(error.contains("network \"y\": "), "{error}");
+    assert_eq!(host.leases("x"), Vec::<String>::new());
+}
+
+#[test]
+fn the_address_of_a_pod_that_ends_is_free_before_its_interface_is_gone() {
+    let host = Host::new();
+    let config =
+        r#"{"name":"NAME","type":"ptp","ipam":{"type":"host-local","subnet":"10.5.0.0/24"}}"#;
+    let (mut a, mut b) = (host.pod(1), host.pod(2));
+    let one = plan(&[&config.replace("NAME", "one")]);
+    a.join(one.clone());
+    // The namespace is still there.
+    let netns = a.netns.take().unwrap();
+    a.joined = None;
+    stage1::network::leave(
+        a.as_pod(),
+        &one,
+        stage1::network::Namespace::Ends(std::os::fd::AsFd::as_fd(&netns)),
+    )
+    .unwrap();
+    assert_eq!(host.links().len(), 1);
+    b.join(plan(&[&config.replace("NAME", "two")]));
+    assert_eq!(b.ip(), "10.5.0.2");
+}
+
+#[test]
+fn vlans_of_a_bridge_are_kept_apart() {
+    let host = Host::new();
+    if !sh("ip link add probe type bridge; ip link set probe type bridge vlan_filtering 1 2>&1; ip link del probe").is_empty() {
+        network_host::skipped("this kernel's bridges have no VLANs (CONFIG_BRIDGE_VLAN_FILTERING)");
+        // It says so.
+        let config = BRIDGE.replace("\"ipMasq\"", r#""vlan":5,"ipMasq""#);
+        let error = host.pod(1).try_join(plan(&[&config])).unwrap_err();
+        assert!(error.contains("CONFIG_BRIDGE_VLAN_FILTERING"), "{error}");
+        return;
+    }
+    let config = |name: &str, net: &str, vlan: &str| {
+        BRIDGE
+            .replace("\"lan\"", name)
+            .replace("10.77.", net)
+            .replace("\"ipMasq\"", &format!("{vlan},\"ipMasq\""))
+            .replace(r#",[{"subnet":"fd77::/64"}]"#, "")
+    };
+    let five = config(
+        "\"five\"",
+        "10.75.",
+        r#""vlan":5,"preserveDefaultVlan":false"#,
+    );
+    let six = config(
+        "\"six\"",
+        "10.76.",
+        r#""vlan":6,"vlanTrunk":[{"id":5},{"minID":10,"maxID":12}]"#,
+    );
+    let (mut a, mut b, mut c) = (host.pod(1), host.pod(2), host.pod(3));
+    a.join(plan(&[&five]));
+    b.join(plan(&[&five]));
+    c.join(plan(&[&six]));
+    assert!(reaches(&a, "10.75.0.1") && reaches(&a, "10.75.0.3"));
+    assert!(reaches(&c, "10.76.0.1"));
+    // Tagged, the other VLAN is there too; untagged, it is not.
+    c.sh("ip addr add 10.75.0.99/24 dev eth0");
+    assert!(!c.ok("ping -q -c1 -W1 -I 10.75.0.99 10.75.0.2"));
+    let vlans = sh("bridge -j vlan show");
+    let vlans: serde_json::Value = serde_json::from_str(&vlans).unwrap();
+    let of = |pod: &TestPod| -> Vec<(u64, Option<u64>)> {
+        let name = pod.host_end();
+        let port = vlans
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|p| p["ifname"] == name.as_str())
+            .unwrap();
+        port["vlans"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|v| (v["vlan"].as_u64().unwrap(), v["vlanEnd"].as_u64()))
+            .collect()
+    };
+    assert_eq!(of(&a), [(5, None)]);
+    assert_eq!(of(&c), [(1, None), (5, None), (6, None), (10, Some(12))]);
+    for pod in [&mut a, &mut b, &mut c] {
+        pod.leave();
+    }
+    let mut left = host.links();
+    left.retain(|name| !name.starts_with("veth"));
+    assert_eq!(left, ["br-lan", "br-lan.5", "br-lan.6"]);
+}
+
+#[test]
+fn check_finds_what_is_missing() {
+    let host = Host::new();
+    let mut pod = host.pod(1);
+    let mut network = plan(&[BRIDGE]);
+    network.ports = vec![network_host::port(
+        "http",
+        manifests::engine::Protocol::Tcp,
+        "",
+        8080,
+        80,
+        1,
+    )];
+    pod.join(network.clone());
+    let check = |pod: &TestPod| {
+        stage1::network::check(pod.as_pod(), &network, pod.netns()).map_err(|e| {
+            e.iter()
+                .map(stage1::network::Error::line)
+                .collect::<Vec<_>>()
+                .join("; ")
+        })
+    };
+    check(&pod).unwrap();
+    let veth = pod.host_end();
+    for (hurt, heal, said) in [
+        (
+            "ip link set VETH down",
+            "ip link set VETH up",
+            "network \"lan\": interface VETH, which is down, is missing",
+        ),
+        (
+            "ip link set VETH nomaster",
+            "ip link set VETH master br-lan",
+            "network \"lan\": the bridge of interface VETH is missing",
+        ),
+        (
+            "nft flush ruleset",
+            "",
+            "in the nftables table \"inet rkt\" is missing",
+        ),
+    ] {
+        sh(&hurt.replace("VETH", &veth));
+        let found = check(&pod).unwrap_err();
+        assert!(found.contains(&said.replace("VETH", &veth)), "{found}");
+        sh(&heal.replace("VETH", &veth));
+    }
+    pod.joined
+        .as_mut()
+        .unwrap()
+        .guard
+        .as_mut()
+        .unwrap()
+        .restore()
+        .unwrap();
+    check(&pod).unwrap();
+    pod.sh("ip addr del 10.77.0.2/24 dev eth0");
+    let found = check(&pod).unwrap_err();
+    assert_eq!(
+        found,
+        "network \"lan\": address 10.77.0.2/24 of eth0 is missing"
+    );
+}
+
+#[test]
 fn an_interface_that_is_no_bridge_is_refused() {
     let host = Host::new();
     sh("ip link add br-lan type veth peer name x");
@@ -282,15 +491,6 @@ fn a_chain_in_the_wrong_order_is_refused() {
     assert_eq!(
         host.pod(1).try_join(plan(&[chain])).unwrap_err(),
         "network \"odd\": plugin \"bandwidth\" must come after one that makes the interface"
-    );
-    let firewall = r#"{"cniVersion":"1.0.0","name":"fw","plugins":[
-        {"type":"ptp","ipam":{"type":"host-local","subnet":"10.64.0.0/24"}},
-        {"type":"firewall","ingressPolicy":"same-bridge"}]}"#;
-    assert!(
-        host.pod(2)
-            .try_join(plan(&[firewall]))
-            .unwrap_err()
-            .contains("ingressPolicy")
     );
     assert_eq!(host.links(), Vec::<String>::new());
     assert_eq!(host.leases("fw"), Vec::<String>::new());

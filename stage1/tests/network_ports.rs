@@ -155,6 +155,48 @@ fn a_port_of_a_bridged_pod_is_reached_in_both_families() {
     for (from, answer, source) in table {
         assert_eq!(answer, format!("hello from {source}\n"), "{from}");
     }
+    // With br_netfilter the answer has the host's loopback address before the
+    // kernel has let it in, and is dropped.
+    let br_netfilter = "/proc/sys/net/bridge/bridge-nf-call-ip6tables";
+    sh(&format!(
+        "[ ! -e {br_netfilter} ] || echo 0 > {br_netfilter}"
+    ));
+    assert_eq!(
+        sh(&ask("TCP6:[::1]:8080")),
+        format!("hello from {}\n", v6("fd77::1")),
+        "host by loopback, v6"
+    );
+}
+
+#[test]
+fn a_port_of_a_ptp_pod_is_reached_by_the_host_s_loopback_in_both_families() {
+    let host = Host::new();
+    let mut a = host.pod(1);
+    let config = r#"{"name":"p","type":"ptp","ipMasq":true,"ipam":{"type":"host-local",
+        "ranges":[[{"subnet":"10.66.0.0/24"}],[{"subnet":"fd66::/64"}]],"routes":[{"dst":"0.0.0.0/0"},{"dst":"::/0"}]}}"#;
+    let ports = [
+        port("any", Tcp, "", 8080, 80, 1),
+        port("six", Tcp, "::1", 8081, 80, 1),
+        port("udp", Udp, "::1", 5353, 53, 1),
+    ];
+    a.join(with(plan(&[config]), &ports));
+    let _servers = [a.serve("TCP4", 80), a.serve("TCP6", 80)];
+    let _udp = a.spawn("socat UDP6-LISTEN:53,fork SYSTEM:'read x; echo hello by udp'");
+    for (address, answer) in [
+        ("TCP4:127.0.0.1:8080", "hello from 10.66.0.1\n"),
+        (
+            "TCP6:[::1]:8080",
+            "hello from [fd66:0000:0000:0000:0000:0000:0000:0001]\n",
+        ),
+        (
+            "TCP6:[::1]:8081",
+            "hello from [fd66:0000:0000:0000:0000:0000:0000:0001]\n",
+        ),
+        ("TCP4:127.0.0.1:8081", "nobody\n"),
+    ] {
+        assert_eq!(sh(&ask(address)), answer, "{address}");
+    }
+    assert_eq!(sh("echo | socat -T2 - UDP6:[::1]:5353"), "hello by udp\n");
 }
 
 #[test]

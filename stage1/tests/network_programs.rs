@@ -6,8 +6,13 @@ mod network_host;
 
 use std::path::PathBuf;
 
-use network_host::{DEBIAN_PLUGINS, Host, TestPod, plan, sh};
+use std::time::Duration;
+
+use manifests::cni::NetworkConfig;
+use manifests::engine::Protocol::Tcp;
+use network_host::{DEBIAN_PLUGINS, Host, TestPod, plan, port, sh};
 use serde_json::{Value, json};
+use stage1::network::{self, Namespace};
 
 /// A directory with Debian's plugins under names that are not built in.
 fn renamed(host: &Host) -> PathBuf {
@@ -172,8 +177,8 @@ fn a_chain_of_both_kinds_hands_results_on() {
     pod.sh("ip addr del 10.46.0.2/24 dev eth0");
     let error = stage1::network::check(pod.as_pod(), &network, pod.netns()).unwrap_err();
     assert_eq!(
-        error.line(),
-        "network \"mixed\": cannot find the pod's address 10.46.0.2/24: Cannot assign requested address"
+        error[0].line(),
+        "network \"mixed\": address 10.46.0.2/24 of eth0 is missing"
     );
     pod.leave();
     assert_eq!(host.links(), ["br-mix"]);
@@ -281,38 +286,143 @@ fn what_a_program_fails_to_undo_stays_on_record_and_the_rest_is_undone() {
     assert_eq!(host.leases("chain"), Vec::<String>::new());
     assert_eq!(host.rules_of_pods(), "");
     assert!(pod.directory.join("net/eth0.conflist").exists());
+    // It is not kept from ending for ever by a program that never can.
+    let published = std::path::Path::new("/run/netns").join(format!("rkt-{}", pod.uuid));
+    assert!(published.exists());
+    let plan = pod.plan.clone().unwrap();
+    network::leave(pod.as_pod(), &plan, Namespace::Gone).unwrap_err();
+    assert!(!published.exists());
     std::fs::write("/run/allowed", "").unwrap();
     pod.leave();
     assert!(!pod.directory.join("net").exists());
 }
 
 #[test]
-fn garbage_collection_tells_programs_what_is_left() {
+fn gc_tells_programs_who_is_left_whatever_the_data_directory() {
     let host = Host::new();
+    // One is a plugin, the other the address management of a built-in one.
     let plugins = write_plugin(
         &host,
         "gc-able",
-        "cat > /run/gc-input; echo $CNI_COMMAND > /run/gc-command",
+        r#"input=$(cat); [ $CNI_COMMAND = GC ] && echo "$input" > /run/gc-input
+           echo '{"cniVersion":"1.1.0","ips":[{"address":"10.50.0.'$(cat /run/next)'/24"}]}'"#,
     );
+    for config in [
+        r#"{"cniVersion":"1.1.0","name":"g","type":"gc-able"}"#,
+        r#"{"cniVersion":"1.1.0","name":"h","type":"ptp","ipam":{"type":"gc-able"}}"#,
+    ] {
+        let network = plan(&[config]);
+        let config = &network.attachments[0].config;
+        let collect = || {
+            let _ = std::fs::remove_file("/run/gc-input");
+            network::collect(
+                config,
+                std::slice::from_ref(&plugins),
+                Duration::from_secs(5),
+            )
+            .unwrap();
+            let input = std::fs::read("/run/gc-input").ok()?;
+            let input: Value = serde_json::from_slice(&input).unwrap();
+            assert_eq!(
+                input["cni.dev/attachments"],
+                input["cni.dev/valid-attachments"]
+            );
+            Some(input["cni.dev/valid-attachments"].clone())
+        };
+        let (mut a, mut b) = (host.pod(1), host.pod(2));
+        for (number, pod) in [&mut a, &mut b].into_iter().enumerate() {
+            std::fs::write("/run/next", (number + 2).to_string()).unwrap();
+            pod.plugin_path = vec![plugins.clone()];
+            pod.join(network.clone());
+        }
+        let entry = |pod: &TestPod| json!({"containerID": pod.uuid, "ifname": "eth0"});
+        assert_eq!(collect(), Some(json!([entry(&a), entry(&b)])));
+        a.leave();
+        assert_eq!(collect(), Some(json!([entry(&b)])));
+        b.leave();
+        assert_eq!(collect(), Some(json!([])));
+        // Older ones do not know it, and some do not want it.
+        for older in [
+            network_config(config, |c| c.cni_version = "1.0.0".parse().unwrap()),
+            network_config(config, |c| c.disable_gc = true),
+        ] {
+            let _ = std::fs::remove_file("/run/gc-input");
+            let path = std::slice::from_ref(&plugins);
+            network::collect(&older, path, Duration::from_secs(5)).unwrap();
+            assert!(!std::path::Path::new("/run/gc-input").exists());
+        }
+    }
+}
+
+fn network_config(
+    config: &NetworkConfig,
+    change: impl FnOnce(&mut NetworkConfig),
+) -> NetworkConfig {
+    let mut config = config.clone();
+    change(&mut config);
+    config
+}
+
+#[test]
+fn status_says_why_a_network_is_not_ready() {
+    let host = Host::new();
+    let plugins = write_plugin(
+        &host,
+        "shy",
+        r#"[ -e /run/ready ] && exit 0; echo '{"code":50,"msg":"no route to the controller"}'; exit 1"#,
+    );
+    let status = |text: &str| {
+        let config = NetworkConfig::parse(text).unwrap();
+        let path = std::slice::from_ref(&plugins);
+        let asked = network::status(&config, path, Duration::from_secs(5));
+        asked.map_err(|errors| errors.iter().map(network::Error::line).collect::<Vec<_>>())
+    };
+    let shy = r#"{"cniVersion":"1.1.0","name":"s","type":"shy"}"#;
+    assert_eq!(
+        status(shy).unwrap_err(),
+        ["network \"s\": plugin \"shy\", STATUS: no route to the controller"]
+    );
+    let missing = status(r#"{"name":"m","type":"nowhere"}"#).unwrap_err();
+    assert!(
+        missing[0].starts_with("network \"m\": Could not find plugin"),
+        "{missing:?}"
+    );
+    std::fs::write("/run/ready", "").unwrap();
+    status(shy).unwrap();
+}
+
+#[test]
+fn a_program_that_can_is_told_the_ports_and_leads_them() {
+    let host = Host::new();
+    let plugins = write_plugin(
+        &host,
+        "leader",
+        r#"cat > /run/leader.$CNI_COMMAND; echo '{"cniVersion":"1.0.0","ips":[{"address":"10.50.0.2/24"}]}'"#,
+    );
+    let mut network = plan(&[r#"{"cniVersion":"1.0.0","name":"l","plugins":[
+        {"type":"leader","capabilities":{"portMappings":true,"mac":true,"ips":true}}]}"#]);
+    network.ports = vec![port("http", Tcp, "127.0.0.1", 8080, 80, 2)];
+    network.attachments[0].args = "MAC=0a:58:0a:32:00:02;IP=10.50.0.2/24".into();
     let mut pod = host.pod(1);
     pod.plugin_path = vec![plugins];
-    let config = manifests::cni::NetworkConfig::parse(
-        r#"{"cniVersion":"1.1.0","name":"g","type":"gc-able"}"#,
-    )
-    .unwrap();
-    stage1::network::collect(pod.as_pod(), &config, &[("some-pod".into(), "eth0".into())]).unwrap();
-    assert_eq!(std::fs::read_to_string("/run/gc-command").unwrap(), "GC\n");
-    let input: Value = serde_json::from_slice(&std::fs::read("/run/gc-input").unwrap()).unwrap();
+    pod.join(network);
+    let input: Value = serde_json::from_slice(&std::fs::read("/run/leader.ADD").unwrap()).unwrap();
     assert_eq!(
-        input["cni.dev/valid-attachments"],
-        json!([{"containerID":"some-pod","ifname":"eth0"}])
+        input["runtimeConfig"],
+        json!({
+            "portMappings": [
+                {"hostIP":"127.0.0.1","hostPort":8080,"containerPort":80,"protocol":"tcp"},
+                {"hostIP":"127.0.0.1","hostPort":8081,"containerPort":81,"protocol":"tcp"},
+            ],
+            "mac": "0a:58:0a:32:00:02",
+            "ips": ["10.50.0.2/24"],
+        })
     );
-    // Older ones do not know it.
-    std::fs::remove_file("/run/gc-command").unwrap();
-    let old = manifests::cni::NetworkConfig {
-        cni_version: "1.0.0".parse().unwrap(),
-        ..config
-    };
-    stage1::network::collect(pod.as_pod(), &old, &[]).unwrap();
-    assert!(!std::path::Path::new("/run/gc-command").exists());
+    // They are not ours to forward, nor to claim.
+    assert_eq!(host.rules_of_pods(), "");
+    std::net::TcpListener::bind("127.0.0.1:8080").unwrap();
+    pod.leave();
+    let input: Value = serde_json::from_slice(&std::fs::read("/run/leader.DEL").unwrap()).unwrap();
+    assert_eq!(input["runtimeConfig"]["portMappings"][1]["hostPort"], 8081);
+    assert_eq!(input["prevResult"]["ips"][0]["address"], "10.50.0.2/24");
 }

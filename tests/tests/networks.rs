@@ -301,14 +301,80 @@ fn gc_takes_back_what_a_killed_supervisor_had() {
 }
 
 #[test]
+fn check_and_gc_ask_the_programs_of_networks() {
+    let host = host();
+    plugin(
+        &host,
+        "asked",
+        r#"cat > /run/asked.$CNI_COMMAND
+           case $CNI_COMMAND in
+               STATUS) [ ! -e /run/shy ] || { echo '{"code":50,"msg":"not now"}'; exit 1; } ;;
+               CHECK) [ ! -e /run/lost ] || { echo '{"code":102,"msg":"it is lost"}'; exit 1; } ;;
+               DEL) [ ! -e /run/stuck ] || { echo '{"code":11,"msg":"try again later"}'; exit 1; } ;;
+               ADD) sed 's/.*"prevResult"://; s/,"type":"asked"}$//' /run/asked.ADD ;;
+           esac"#,
+    );
+    configure(
+        &host,
+        "10-x.conf",
+        r#"{"cniVersion":"1.1.0","name":"x","plugins":[{"type":"ptp","ipam":{"type":"host-local","subnet":"10.7.0.0/24"}},
+            {"type":"asked"}]}"#,
+    );
+    let check = |words: &[&str]| host.rkt(["network", "check"]).args(words).run();
+    let (running, uuid) = started(&host, &["--net=x"], "");
+    check(&[]).ok();
+    check(&[&uuid]).ok();
+    fs::write("/run/shy", "").unwrap();
+    check(&[&uuid]).ok();
+    check(&[]).fails(
+        1,
+        "check",
+        &["network \"x\": plugin \"asked\", STATUS: not now"],
+    );
+    fs::write("/run/lost", "").unwrap();
+    check(&[&uuid]).fails(1, "check", &["pod", &uuid, "CHECK: it is lost"]);
+    fs::remove_file("/run/lost").unwrap();
+    sh(&format!(
+        "ip link set veth{}0 down 2>/dev/null || ip link set $(ip -o link | grep -o 'veth[^@]*' | head -n1) down",
+        &uuid[..8]
+    ));
+    check(&[&uuid]).fails(1, "check", &["pod", &uuid, "which is down"]);
+
+    host.rkt(["gc"]).run().ok();
+    let asked = fs::read_to_string("/run/asked.GC").unwrap();
+    assert!(asked.contains(&uuid), "{asked}");
+
+    // A program that fails in DEL keeps the pod's record, and nothing else.
+    fs::write("/run/stuck", "").unwrap();
+    running.signal(Signal::SIGTERM);
+    let out = running.wait();
+    assert!(
+        out.stderr
+            .contains("plugin \"asked\", DEL: try again later"),
+        "{out}"
+    );
+    let out = host.rkt(["gc", "--grace-period=0s"]).run().ok();
+    assert!(out.stderr.contains("try again later"), "{out}");
+    wait_for_links("");
+    assert!(!fs::exists(format!("/run/netns/rkt-{uuid}")).unwrap());
+    fs::remove_file("/run/stuck").unwrap();
+    host.rkt(["rm", &uuid]).run().ok();
+    check(&[&uuid]).fails(254, "check", &["no matches found"]);
+    host.rkt(["gc"]).run().ok();
+    assert!(!fs::read_to_string("/run/asked.GC").unwrap().contains(&uuid));
+}
+
+/// A program of a network.
+fn plugin(host: &Host, name: &str, script: &str) {
+    use std::os::unix::fs::PermissionsExt;
+    let path = host.config().join("net.d").join(name);
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
 fn bad_networks_are_refused_in_one_line_and_leave_nothing() {
     let host = host();
-    let plugin = |name: &str, script: &str| {
-        use std::os::unix::fs::PermissionsExt;
-        let path = host.config().join("net.d").join(name);
-        fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
-    };
     let run = |net: &str, words: &[&str]| {
         pod(&host, &[&format!("--net={net}")], "true")
             .run()
@@ -352,6 +418,7 @@ fn bad_networks_are_refused_in_one_line_and_leave_nothing() {
     ] {
         // Only ADD fails, so that all can be undone.
         plugin(
+            &host,
             "bad",
             &format!("[ $CNI_COMMAND = ADD ] || exit 0\n{script}"),
         );

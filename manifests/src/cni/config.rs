@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::plugins::Builtin;
+use super::plugins::{Builtin, Ipam};
 use super::position::locate;
 use super::version::Version;
 
@@ -76,6 +76,19 @@ impl Plugin {
             || says(self.keys.get("dns"))
             || ipam.is_some_and(|i| i.contains_key("resolvConf") || says(i.get("dns")))
             || !matches!(ipam_kind, "" | "host-local" | "static")
+    }
+
+    /// The name of the program that stands behind the plugin: its own, or that
+    /// of its address management where it is built in itself.
+    pub fn program(&self) -> Option<String> {
+        let json = Value::Object(self.keys.clone()).to_string();
+        match Builtin::parse(&self.kind, &json) {
+            Ok(Some(builtin)) => match builtin.ipam() {
+                Some(Ipam::Plugin(kind)) => Some(kind.clone()),
+                _ => None,
+            },
+            Ok(None) | Err(_) => Some(self.kind.clone()),
+        }
     }
 
     /// The object that this plugin's program reads, without what the caller
@@ -201,6 +214,12 @@ impl NetworkConfig {
             disable_gc: file.disable_gc.is_set(),
             plugins,
         })
+    }
+
+    /// Whether any plugin of the chain, or its address management, is a
+    /// program.
+    pub fn has_programs(&self) -> bool {
+        self.plugins.iter().any(|plugin| plugin.program().is_some())
     }
 
     /// Whether any plugin of the chain masquerades.

@@ -48,13 +48,11 @@ impl Builtin {
     pub fn parse(kind: &str, json: &str) -> Result<Option<Self>, serde_json::Error> {
         let refused: &[&str] = match kind {
             "bridge" => &[
-                "vlan",
-                "vlanTrunk",
                 "macspoofchk",
                 "disableContainerInterface",
                 "uplinkInterface",
             ],
-            "macvlan" => &["linkInContainer", "bcqueuelen"],
+            "macvlan" => &["linkInContainer"],
             "ipvlan" => &["linkInContainer"],
             "portmap" => &["conditionsV4", "conditionsV6"],
             "bandwidth" => &["shapedSubnets", "unshapedSubnets"],
@@ -83,6 +81,17 @@ impl Builtin {
             "flannel" => Self::Flannel(serde_json::from_str(json)?),
             _ => return Ok(None),
         }))
+    }
+
+    /// Where the plugin gets addresses, if it is one that does.
+    pub fn ipam(&self) -> Option<&Ipam> {
+        match self {
+            Self::Ptp(Ptp { ipam, .. })
+            | Self::Bridge(Bridge { ipam, .. })
+            | Self::Macvlan(Macvlan { ipam, .. })
+            | Self::Ipvlan(Ipvlan { ipam, .. }) => Some(ipam),
+            _ => None,
+        }
     }
 }
 
@@ -129,12 +138,27 @@ impl<'de> Deserialize<'de> for Ipam {
     }
 }
 
+/// What masquerades. Both do the same, and the built-in plugins do it by
+/// nftables whichever is named; any other name is a mistake.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum MasqBackend {
+    /// nftables.
+    #[serde(alias = "")]
+    #[default]
+    Nftables,
+    /// iptables.
+    Iptables,
+}
+
 /// Plugin `ptp`.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Ptp {
     /// Masquerade what leaves the network.
     pub ip_masq: bool,
+    /// By what.
+    pub ip_masq_backend: MasqBackend,
     /// MTU of the pair; 0 for the kernel's.
     pub mtu: u32,
     /// Addresses.
@@ -157,6 +181,8 @@ pub struct Bridge {
     pub force_address: bool,
     /// Masquerade what leaves the network.
     pub ip_masq: bool,
+    /// By what.
+    pub ip_masq_backend: MasqBackend,
     /// MTU of pair and bridge; 0 for the kernel's.
     pub mtu: u32,
     /// The bridge may send a frame back to the port it came from.
@@ -165,6 +191,12 @@ pub struct Bridge {
     pub promisc_mode: bool,
     /// The pods on the bridge cannot reach each other.
     pub port_isolation: bool,
+    /// The VLAN that the pod's untagged frames belong to; 0 for none.
+    pub vlan: VlanId,
+    /// VLANs whose frames the pod sends and gets tagged.
+    pub vlan_trunk: Vec<VlanRange>,
+    /// The pod's port stays in the bridge's default VLAN, 1, too.
+    pub preserve_default_vlan: bool,
     /// Addresses.
     pub ipam: Ipam,
     /// Name resolution.
@@ -179,13 +211,68 @@ impl Default for Bridge {
             is_default_gateway: false,
             force_address: false,
             ip_masq: false,
+            ip_masq_backend: MasqBackend::default(),
             mtu: 0,
             hairpin_mode: false,
             promisc_mode: false,
             port_isolation: false,
+            vlan: VlanId::default(),
+            vlan_trunk: Vec::new(),
+            preserve_default_vlan: true,
             ipam: Ipam::None,
             dns: Dns::default(),
         }
+    }
+}
+
+/// The number of a VLAN, up to 4094; 0 for none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Deserialize)]
+#[serde(try_from = "u16")]
+pub struct VlanId(pub u16);
+
+impl TryFrom<u16> for VlanId {
+    type Error = String;
+
+    fn try_from(number: u16) -> Result<Self, String> {
+        if number > 4094 {
+            return Err(format!("{number} is no VLAN: they go up to 4094"));
+        }
+        Ok(Self(number))
+    }
+}
+
+/// VLANs in a row, by `id` or by `minID` and `maxID`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "RawVlanRange")]
+pub struct VlanRange {
+    /// The first.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+#[derive(Deserialize)]
+struct RawVlanRange {
+    id: Option<VlanId>,
+    #[serde(rename = "minID")]
+    min: Option<VlanId>,
+    #[serde(rename = "maxID")]
+    max: Option<VlanId>,
+}
+
+impl TryFrom<RawVlanRange> for VlanRange {
+    type Error = String;
+
+    fn try_from(raw: RawVlanRange) -> Result<Self, String> {
+        let (first, last) = match (raw.id, raw.min, raw.max) {
+            (Some(id), None, None) => (id.0, id.0),
+            (None, Some(min), Some(max)) => (min.0, max.0),
+            _ => return Err("a VLAN trunk has \"id\", or \"minID\" and \"maxID\"".into()),
+        };
+        if first == 0 || first > last {
+            return Err(format!("{first} to {last} are no VLANs"));
+        }
+        Ok(Self { first, last })
     }
 }
 
@@ -197,6 +284,9 @@ pub struct Macvlan {
     pub master: String,
     /// How the interfaces on one master see each other.
     pub mode: MacvlanMode,
+    /// Broadcasts that wait to be handed to the pods; 0 for the kernel's number.
+    #[serde(rename = "bcqueuelen")]
+    pub broadcast_queue: u32,
     /// MTU; 0 for the master's.
     pub mtu: u32,
     /// Addresses.
@@ -383,18 +473,22 @@ pub struct Firewall {
     pub ingress_policy: IngressPolicy,
 }
 
-/// Who may open connections to a pod.
+/// Who may open connections to a pod: anyone is all that is built in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum IngressPolicy {
-    /// Anyone.
-    #[serde(alias = "")]
-    #[default]
-    Open,
-    /// Of the pods, only those on the same bridge.
-    SameBridge,
-    /// No other pod.
-    Isolated,
+#[serde(try_from = "String")]
+pub struct IngressPolicy;
+
+impl TryFrom<String> for IngressPolicy {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.as_str() {
+            "" | "open" => Ok(Self),
+            _ => Err(format!(
+                "ingressPolicy {text:?} is not built in; only \"open\" is"
+            )),
+        }
+    }
 }
 
 /// Plugin `flannel`.
@@ -441,9 +535,19 @@ mod tests {
 
     #[test]
     fn what_we_do_not_do_is_refused() {
-        assert!(error("bridge", r#"{"vlan":5}"#).contains("no \"vlan\""));
         assert!(error("bridge", r#"{"macspoofchk":true}"#).contains("no \"macspoofchk\""));
-        Builtin::parse("bridge", r#"{"macspoofchk":false,"vlan":0}"#).unwrap();
+        Builtin::parse("bridge", r#"{"macspoofchk":false}"#).unwrap();
+        assert!(error("bridge", r#"{"vlan":4095}"#).contains("4095 is no VLAN"));
+        assert!(
+            error("bridge", r#"{"vlanTrunk":[{"minID":9,"maxID":3}]}"#).contains("are no VLANs")
+        );
+        assert!(error("bridge", r#"{"vlanTrunk":[{}]}"#).contains("has \"id\""));
+        assert!(error("ptp", r#"{"ipMasqBackend":"ipchains"}"#).contains("unknown variant"));
+        Builtin::parse("ptp", r#"{"ipMasqBackend":"iptables"}"#).unwrap();
+        assert!(
+            error("firewall", r#"{"ingressPolicy":"isolated"}"#)
+                .contains("is not built in; only \"open\" is")
+        );
         assert!(error("macvlan", r#"{"mode":"source"}"#).contains("unknown variant"));
         assert!(error("bandwidth", r#"{"ingressRate":1000}"#).contains("go together"));
         assert!(error("ptp", r#"{"ipam":{"type":"host-local"}}"#).contains("no subnet"));

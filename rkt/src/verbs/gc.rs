@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use image_store::Keep;
+use stage0::networks;
 use stage0::pods::{Collector, Event};
 
 use crate::cli::{self, Context, Simple};
@@ -37,6 +38,10 @@ impl Simple for Gc {
         };
         let pods = context.pods()?;
         collector.run(&pods, &mut |event| tell(event, context.debug()))?;
+        let layers = context.network_layers();
+        for line in networks::collect(&context.stage1(None)?, &layers)? {
+            eprintln!("gc: {line}");
+        }
         // What crashed fetches left; the images stay as they are.
         let keep = Keep {
             pods: pods.images()?,

@@ -94,6 +94,7 @@ pub(crate) const ALL: &[Verb] = &[
     as_root(plain::<image::Render>(&["image", "render"])),
     plain::<image::Gc>(&["image", "gc"]),
     plain::<network::List>(&["network", "list"]),
+    as_root(plain::<network::Check>(&["network", "check"])),
     plain::<trust::Trust>(&["trust"]),
     plain::<config::Config>(&["config"]),
     plain::<version::Version>(&["version"]),

@@ -1,4 +1,4 @@
-//! `rkt network list`.
+//! `rkt network list`, `rkt network check`.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use stage0::networks;
 use stage0::pods::State;
 
 use crate::cli::{Context, Simple};
-use crate::failure::Outcome;
+use crate::failure::{Failure, Outcome};
 use crate::output::{self, Format, Table};
 
 #[derive(Debug, Args)]
@@ -102,6 +102,54 @@ impl Simple for List {
         }
         super::error_block("pods", &errors);
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(
+    about = "look whether pods still have their networks, and whether others could join",
+    after_help = "EXAMPLES:\n    rkt network check\n    rkt network check 5bc080ca\n\nWith pods: their interfaces, addresses and ports, and what the networks' programs say to CHECK.\nWithout: all running pods, and whether the programs of all networks are there and ready (STATUS)."
+)]
+pub(crate) struct Check {
+    /// The pods, by UUID or its beginning [default: all that run]
+    #[arg(value_name = "UUID")]
+    pods: Vec<String>,
+}
+
+impl Simple for Check {
+    fn run(self, context: &Context) -> Outcome {
+        let stage1 = context.stage1(None)?;
+        let mut faults = Vec::new();
+        let pods = if self.pods.is_empty() {
+            faults.extend(networks::not_ready(&stage1, &context.network_layers())?);
+            let mut pods = Vec::new();
+            for listed in context.pods()?.list()? {
+                match listed.pod {
+                    Ok(pod) => pods.extend((pod.state() == State::Running).then_some(pod)),
+                    Err(e) => faults.push(e.to_string()),
+                }
+            }
+            pods
+        } else {
+            let typed = self.pods.iter().map(|typed| context.pod(typed));
+            typed.collect::<Result<_, _>>()?
+        };
+        for pod in &pods {
+            let uuid = pod.uuid();
+            if pod.state() != State::Running {
+                return Err(Failure::new(format!("pod \"{uuid}\" is not running")));
+            }
+            let found = networks::check(&stage1, pod).into_iter();
+            faults.extend(found.map(|fault| format!("pod {uuid}: {fault}")));
+        }
+        for fault in &faults {
+            eprintln!("check: {fault}");
+        }
+        Ok(if faults.is_empty() {
+            ExitCode::SUCCESS
+        } else {
+            ExitCode::FAILURE
+        })
     }
 }
 

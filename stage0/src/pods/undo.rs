@@ -45,24 +45,11 @@ fn leave_networks(pod: &OwnedPod) -> Result<(), PodError> {
     if !path.join(NETWORK_DIRECTORY).exists() {
         return Ok(());
     }
-    let failed = PodError::io("leave the networks of", &path);
-    let output = Stage1::find(None)
+    let uuid = pod.uuid().to_string();
+    Stage1::find(None)
         .map_err(io::Error::other)
-        .and_then(|stage1| {
-            stage1
-                .command(&["gc", &pod.uuid().to_string()])
-                .current_dir(&path)
-                .output()
-        });
-    match output {
-        Ok(output) if output.status.success() => Ok(()),
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            let said = said.trim().trim_start_matches("gc: ").to_owned();
-            Err(failed(io::Error::other(said)))
-        }
-        Err(error) => Err(failed(error)),
-    }
+        .and_then(|stage1| stage1.ask(&["gc", &uuid], &path, &[]))
+        .map_err(PodError::io("leave the networks of", &path))
 }
 
 /// A damaged file must not make us kill a neighbour: the path has to be a

@@ -92,6 +92,24 @@ pub enum Error {
         /// The network.
         network: String,
     },
+    /// Somebody else is reached by the pod's address.
+    #[error("address {ip} is taken: this host reaches it by interface {by}")]
+    AddressTaken {
+        /// The address.
+        ip: IpAddr,
+        /// The interface.
+        by: String,
+    },
+    /// A network's addresses are another one's, too.
+    #[error("subnet {subnet} overlaps with {other} of {whose}")]
+    Overlap {
+        /// The network's.
+        subnet: ipnet::IpNet,
+        /// The other one's.
+        other: ipnet::IpNet,
+        /// Whose that is.
+        whose: String,
+    },
     /// A plugin cannot work without an address.
     #[error("plugin {plugin:?} needs an address for the pod, and ipam gave none")]
     NoAddress {
@@ -153,6 +171,12 @@ pub enum Error {
         name: String,
         /// Why.
         reason: &'static str,
+    },
+    /// What joining made is not there any more.
+    #[error("{what} is missing")]
+    Lost {
+        /// What it is.
+        what: String,
     },
     /// Any of these, of one network.
     #[error("network {name:?}")]

@@ -3,6 +3,7 @@
 //! ```text
 //!  join:   record ─▶ ADD, plugin by plugin, network by network ─▶ ports ─▶ firewall
 //!  leave:  DEL, the other way round ─▶ firewall ─▶ namespace's path ─▶ record
+//!  between: CHECK, STATUS, GC, and a firewall that others reload
 //! ```
 //!
 //! Configurations are CNI's. Plugins of the common types are built in and
@@ -24,22 +25,25 @@ mod plugins;
 mod ports;
 mod reclaim;
 mod record;
+mod register;
 mod session;
 mod sysctl;
+mod upkeep;
 
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use manifests::cni::{Args, CniResult, Dns, NetworkConfig};
-use manifests::engine::{Attachment, PrivateNetwork};
+use manifests::cni::{Args, CniResult, Dns, NetworkConfig, Plugin};
+use manifests::engine::PrivateNetwork;
 use manifests::network::render_resolv_conf;
 
 pub use error::{Error, PluginError, Result};
 pub use guard::Guard;
 pub use session::Pod;
+pub use upkeep::{check, collect, status};
 
-use netlink::link::{self, Change};
+use netlink::link::Change;
 use ports::Carrier;
 use session::{Attach, Session, builtin, missing_nftables};
 
@@ -99,24 +103,28 @@ fn try_join(pod: Pod<'_>, plan: &PrivateNetwork, netns: BorrowedFd<'_>) -> Resul
         vec![Change::up().message(1)],
     )?;
 
-    let mut results = Vec::new();
+    let args: Vec<Args> = parse_args(plan)?;
+    let attach = |number: usize| attach_of(plan, number, &args[number]);
+    let mut results: Vec<CniResult> = Vec::new();
     for (number, attachment) in plan.attachments.iter().enumerate() {
-        let name = &attachment.config.name;
-        let result = join_one(&mut session, attachment, number).map_err(|e| e.of(name))?;
+        let join = |session: &mut Session<'_>| {
+            let result = join_one(session, attach(number))?;
+            check_apart(plan, &results, &result)?;
+            Ok(result)
+        };
+        let result = join(&mut session).map_err(|e: Error| e.of(&attachment.config.name))?;
         results.push(result);
     }
 
-    let args: Vec<Args> = parse_args(plan)?;
-    let attach = |number: usize| attach_of(&plan.attachments[number], number, &args[number]);
-    let claims = match carrier(plan) {
-        Some(number) if !plan.ports.is_empty() => {
+    let claims = match own_carrier(plan) {
+        Some(number) => {
             let carrier = Carrier {
                 attach: attach(number),
                 result: &results[number],
             };
             ports::forward(&mut session, carrier, &plan.ports)?
         }
-        _ => Vec::new(),
+        None => Vec::new(),
     };
     let part = std::mem::take(&mut session.firewall);
     let guard = if part.is_empty() {
@@ -150,25 +158,25 @@ fn parse_args(plan: &PrivateNetwork) -> Result<Vec<Args>> {
         .collect()
 }
 
-fn attach_of<'a>(attachment: &'a Attachment, number: usize, args: &'a Args) -> Attach<'a> {
+fn attach_of<'a>(plan: &'a PrivateNetwork, number: usize, args: &'a Args) -> Attach<'a> {
+    let attachment = &plan.attachments[number];
+    let leads = carrier(plan) == Some(number) && leads_ports(&attachment.config);
     Attach {
         config: &attachment.config,
         if_name: &attachment.if_name,
         args: (&attachment.args, args),
         number,
+        ports: if leads { &plan.ports } else { &[] },
     }
 }
 
-fn join_one(
-    session: &mut Session<'_>,
-    attachment: &Attachment,
-    number: usize,
-) -> Result<CniResult> {
-    let args = Args::parse(&attachment.args)?;
-    let attach = attach_of(attachment, number, &args);
+fn join_one(session: &mut Session<'_>, attach: Attach<'_>) -> Result<CniResult> {
     record::intend(session.pod, attach)?;
+    // Until its programs have been told of the pod, nobody shall tell them to
+    // forget it.
+    let _register = register::enter(session.pod, attach)?;
     let mut result = None;
-    for plugin in &attachment.config.plugins {
+    for plugin in &attach.config.plugins {
         result = Some(plugins::add(session, plugin, attach, result)?);
     }
     let result = result.unwrap_or_default();
@@ -176,13 +184,51 @@ fn join_one(
     Ok(result)
 }
 
-/// The network that carries the forwarded ports: the first with a `portmap`
-/// in its chain, else the first that masquerades, else the last.
+/// A pod that is in one subnet twice has two ways to its neighbours, of which
+/// one is wrong.
+fn check_apart(plan: &PrivateNetwork, before: &[CniResult], new: &CniResult) -> Result<()> {
+    for (attachment, other) in plan.attachments.iter().zip(before) {
+        for (a, b) in new
+            .ips
+            .iter()
+            .flat_map(|a| other.ips.iter().map(move |b| (a, b)))
+        {
+            let (subnet, other) = (a.address.trunc(), b.address.trunc());
+            if subnet.contains(&other) || other.contains(&subnet) {
+                return Err(Error::Overlap {
+                    subnet,
+                    other,
+                    whose: format!("network {:?}", attachment.config.name),
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether a program in the chain leads ports into the pod.
+fn leads_ports(config: &NetworkConfig) -> bool {
+    config
+        .plugins
+        .iter()
+        .any(|plugin| plugin.has_capability("portMappings") && matches!(builtin(plugin), Ok(None)))
+}
+
+/// The network that carries the ports, if there are any and they are ours to
+/// forward.
+fn own_carrier(plan: &PrivateNetwork) -> Option<usize> {
+    let number = carrier(plan).filter(|_| !plan.ports.is_empty())?;
+    (!leads_ports(&plan.attachments[number].config)).then_some(number)
+}
+
+/// The network that carries the forwarded ports: the first with a `portmap` or
+/// its like in its chain, else the first that masquerades, else the last.
 fn carrier(plan: &PrivateNetwork) -> Option<usize> {
     let find = |test: &dyn Fn(&NetworkConfig) -> bool| {
         plan.attachments.iter().position(|a| test(&a.config))
     };
-    find(&|config| config.plugins.iter().any(|p| p.kind == "portmap"))
+    let leads = |p: &Plugin| p.kind == "portmap" || p.has_capability("portMappings");
+    find(&|config| config.plugins.iter().any(leads))
         .or_else(|| find(&NetworkConfig::ip_masq))
         .or_else(|| plan.attachments.len().checked_sub(1))
 }
@@ -252,7 +298,7 @@ pub fn leave(
     let mut errors = Vec::new();
     for (number, attachment) in plan.attachments.iter().enumerate().rev() {
         if record::intended(pod, &attachment.if_name) {
-            errors.extend(leave_one(&mut session, attachment, number));
+            errors.extend(leave_one(&mut session, plan, number));
         }
     }
     let rest = || {
@@ -265,8 +311,12 @@ pub fn leave(
                 Err(error) => return Err(error),
             }
         }
-        if errors.is_empty() {
+        // A program that could not undo its part may look for the namespace
+        // when it is asked again, but not for ever.
+        if errors.is_empty() || matches!(namespace, Namespace::Gone) {
             namespace::withdraw(pod.uuid)?;
+        }
+        if errors.is_empty() {
             record::end(pod)?;
         }
         Ok(())
@@ -280,19 +330,19 @@ pub fn leave(
     }
 }
 
-fn leave_one(session: &mut Session<'_>, attachment: &Attachment, number: usize) -> Vec<Error> {
+fn leave_one(session: &mut Session<'_>, plan: &PrivateNetwork, number: usize) -> Vec<Error> {
     let pod = session.pod;
+    let attachment = &plan.attachments[number];
     let name = &attachment.config.name;
     let of = |e: Error| e.of(name);
     let known = record::result_of(pod, &attachment.if_name);
     let config = record::config_of(pod, &attachment.if_name);
-    let attachment = Attachment {
-        config: config.unwrap_or_else(|| attachment.config.clone()),
-        ..attachment.clone()
-    };
     let args = Args::parse(&attachment.args).unwrap_or_default();
-    let attach = attach_of(&attachment, number, &args);
-    let mut errors: Vec<Error> = attachment
+    let attach = Attach {
+        config: config.as_ref().unwrap_or(&attachment.config),
+        ..attach_of(plan, number, &args)
+    };
+    let mut errors: Vec<Error> = attach
         .config
         .plugins
         .iter()
@@ -301,94 +351,8 @@ fn leave_one(session: &mut Session<'_>, attachment: &Attachment, number: usize) 
         .map(of)
         .collect();
     if errors.is_empty() {
-        errors.extend(record::left(pod, &attachment.if_name).map_err(of).err());
+        let left = register::leave(pod, attach).and_then(|()| record::left(pod, attach.if_name));
+        errors.extend(left.map_err(of).err());
     }
     errors
-}
-
-/// Looks whether the pod still has what joining gave it: built-in plugins are
-/// looked after here, programs are asked by CHECK where they know it.
-///
-/// # Errors
-/// The first thing that is missing or wrong.
-pub fn check(pod: Pod<'_>, plan: &PrivateNetwork, netns: BorrowedFd<'_>) -> Result<()> {
-    let mut session = Session::open(pod, Some(netns))?;
-    session.assume_published();
-    for (number, attachment) in plan.attachments.iter().enumerate() {
-        let args = Args::parse(&attachment.args)?;
-        let attach = attach_of(attachment, number, &args);
-        check_one(&mut session, attach).map_err(|e| e.of(&attachment.config.name))?;
-    }
-    Ok(())
-}
-
-fn check_one(session: &mut Session<'_>, attach: Attach<'_>) -> Result<()> {
-    let known = record::result_of(session.pod, attach.if_name).unwrap_or_default();
-    let find = Error::kernel("find the pod's interface", attach.if_name);
-    let inner = link::get(session.inside()?, attach.if_name).map_err(find)?;
-    let there = netlink::route::addresses(session.inside()?, inner.index)
-        .map_err(Error::kernel("read the addresses of", attach.if_name))?;
-    for ip in &known.ips {
-        if !there.contains(&ip.address) {
-            let missing = Error::kernel("find the pod's address", ip.address);
-            return Err(missing(rustix::io::Errno::ADDRNOTAVAIL));
-        }
-    }
-    if attach.config.disable_check || !attach.config.cni_version.has_check() {
-        return Ok(());
-    }
-    for plugin in &attach.config.plugins {
-        if builtin(plugin)?.is_none() {
-            session.execute("CHECK", &plugin.kind, plugin, attach, Some(&known))?;
-        }
-    }
-    Ok(())
-}
-
-/// Tells the programs of `config` which attachments to it still exist, as
-/// (pod's UUID, interface): GC, where they know it. Built-in plugins keep
-/// nothing that [`leave`] does not remove.
-///
-/// # Errors
-/// Those of the programs.
-pub fn collect(
-    pod: Pod<'_>,
-    config: &NetworkConfig,
-    valid: &[(String, String)],
-) -> std::result::Result<(), Vec<Error>> {
-    if !config.cni_version.has_gc() || config.disable_gc {
-        return Ok(());
-    }
-    let mut session = Session::open(pod, None).map_err(|e| vec![e])?;
-    let args = Args::default();
-    let attach = Attach {
-        config,
-        if_name: "",
-        args: ("", &args),
-        number: 0,
-    };
-    let valid: Vec<_> = valid
-        .iter()
-        .map(|(id, name)| serde_json::json!({ "containerID": id, "ifname": name }))
-        .collect();
-    let errors: Vec<Error> = config
-        .plugins
-        .iter()
-        .filter(|plugin| matches!(builtin(plugin), Ok(None)))
-        .filter_map(|plugin| {
-            let mut plugin = plugin.clone();
-            plugin
-                .keys
-                .insert("cni.dev/valid-attachments".into(), serde_json::json!(valid));
-            session
-                .execute("GC", &plugin.kind.clone(), &plugin, attach, None)
-                .err()
-        })
-        .map(|e| e.of(&config.name))
-        .collect();
-    if errors.is_empty() {
-        Ok(())
-    } else {
-        Err(errors)
-    }
 }

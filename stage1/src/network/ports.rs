@@ -4,6 +4,9 @@
 //! the forwarding, and a socket bound to it, which nobody listens on. The
 //! socket is the claim: the kernel lets nobody else have the port, pod or
 //! program, and takes the claim back when the supervisor dies.
+//!
+//! `::1` leads to a pod on a bridge only without br_netfilter: with it the
+//! answer has that address again before the kernel has let it in.
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -16,7 +19,8 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, sockopt};
 
 use super::error::{Error, Result};
 use super::netlink::link;
-use super::nft::{Element, Family, Key, NetworkRule, Nft, Set, Treatment};
+use super::netlink::route;
+use super::nft::{Element, Family, Key, NetworkRule, Nft, Part, Set, Treatment};
 use super::session::{Attach, Session};
 use super::sysctl;
 
@@ -52,21 +56,66 @@ pub(crate) fn forward(
     for forward in &forwards {
         claims.extend(claim(forward)?);
     }
-    for forward in &forwards {
+    let bridged = reach_back(session, carrier)?;
+    let part = part_of(session.pod.uuid, &forwards, carrier, bridged);
+    session.firewall.rules.extend(part.rules);
+    session.firewall.elements.extend(part.elements);
+    Ok(claims)
+}
+
+/// What [`forward`] puts into the firewall; the pod's interface is in a bridge
+/// or not.
+///
+/// # Errors
+/// [`Error::Port`].
+pub(crate) fn part(
+    uuid: &str,
+    carrier: Carrier<'_>,
+    ports: &[ForwardedPort],
+    bridged: bool,
+) -> Result<Part> {
+    Ok(part_of(
+        uuid,
+        &plan(ports, carrier.result)?,
+        carrier,
+        bridged,
+    ))
+}
+
+fn part_of(uuid: &str, forwards: &[Forward<'_>], carrier: Carrier<'_>, bridged: bool) -> Part {
+    let mut part = Part::default();
+    for forward in forwards {
         let family = Family::of(forward.pod.ip());
         let (set, ip) = match forward.host.ip() {
             ip if ip.is_unspecified() => (Set::Any(family), None),
             ip => (Set::At(family), Some(ip)),
         };
-        session.firewall.elements.push(Element {
+        part.elements.push(Element {
             set,
             key: Key::service(number(forward.protocol), ip, forward.host.port()),
             target: Some((forward.pod.ip(), forward.pod.port())),
-            comment: format!("{} {}", session.pod.uuid, forward.name),
+            comment: format!("{uuid} {}", forward.name),
         });
     }
-    reach_back(session, carrier)?;
-    Ok(claims)
+    for ip in &carrier.result.ips {
+        let address = ip.address.addr();
+        if bridged {
+            // Pods on one bridge answer each other directly.
+            part.rules.push(NetworkRule {
+                network: carrier.attach.config.name.clone(),
+                subnet: ip.address.trunc(),
+                treatment: Treatment::Hairpin,
+            });
+        } else {
+            part.elements.push(Element {
+                set: Set::Itself(Family::of(address)),
+                key: Key::itself(address),
+                target: None,
+                comment: format!("{uuid} itself"),
+            });
+        }
+    }
+    part
 }
 
 /// Every single port.
@@ -159,55 +208,52 @@ fn claim(forward: &Forward<'_>) -> Result<Option<OwnedFd>> {
     }
 }
 
-/// Sees to it that answers come back through the host.
-fn reach_back(session: &mut Session<'_>, carrier: Carrier<'_>) -> Result<()> {
+/// Sees to it that answers come back through the host; says whether they come
+/// over a bridge.
+fn reach_back(session: &mut Session<'_>, carrier: Carrier<'_>) -> Result<bool> {
     let inner = link::get(session.inside()?, carrier.attach.if_name).map_err(Error::kernel(
         "find the pod's interface",
         carrier.attach.if_name,
     ))?;
-    let mut bridged = false;
-    if inner.kind == "veth" && inner.peer != 0 {
-        let mut host = link::get_index(&mut session.host, inner.peer).map_err(Error::kernel(
-            "find the host's end of",
-            carrier.attach.if_name,
-        ))?;
-        if host.master != 0 {
-            bridged = true;
-            // With br_netfilter the bridge itself sends a pod's request to its
-            // own port back where it came from.
-            let hairpin = link::bridge_port(host.index, Some(true), None);
+    if inner.kind != "veth" || inner.peer == 0 {
+        return Ok(false);
+    }
+    let host = link::get_index(&mut session.host, inner.peer).map_err(Error::kernel(
+        "find the host's end of",
+        carrier.attach.if_name,
+    ))?;
+    if host.master != 0 {
+        // With br_netfilter the bridge itself sends a pod's request to its
+        // own port back where it came from.
+        let hairpin = link::bridge_port(host.index, Some(true), None);
+        session
+            .host
+            .request(vec![hairpin])
+            .map_err(Error::kernel("configure the bridge port", &host.name))?;
+    }
+    for v4 in [true, false] {
+        let Some(ip) = carrier.result.addresses(v4).next() else {
+            continue;
+        };
+        // The interface by which the host reaches the pod: the pair's end, the
+        // bridge, or the interface in the bridge's VLAN.
+        let there = route::lookup(&mut session.host, ip)
+            .map_err(Error::kernel("ask for the route to", ip))?;
+        let Some(there) = there else { continue };
+        let fail = Error::kernel("find the interface to", ip);
+        let way = link::get_index(&mut session.host, there.index).map_err(fail)?;
+        // The host's loopback address may leave by it.
+        if v4 {
+            // The firewall keeps it from coming in.
+            sysctl::set(&format!("net/ipv4/conf/{}/route_localnet", way.name), "1")?;
+        } else {
             session
                 .host
-                .request(vec![hairpin])
-                .map_err(Error::kernel("configure the bridge port", &host.name))?;
-            host = link::get_index(&mut session.host, host.master)
-                .map_err(Error::kernel("find the bridge of", carrier.attach.if_name))?;
-        }
-        if carrier.result.addresses(true).next().is_some() {
-            // The host's loopback address may leave by this interface; the
-            // firewall keeps it from coming in.
-            sysctl::set(&format!("net/ipv4/conf/{}/route_localnet", host.name), "1")?;
+                .request(vec![route::accept_loopback(way.index)])
+                .map_err(Error::kernel("lead answers to ::1 back by", &way.name))?;
         }
     }
-    for ip in &carrier.result.ips {
-        let address = ip.address.addr();
-        if bridged {
-            // Pods on one bridge answer each other directly.
-            session.firewall.rules.push(NetworkRule {
-                network: carrier.attach.config.name.clone(),
-                subnet: ip.address.trunc(),
-                treatment: Treatment::Hairpin,
-            });
-        } else {
-            session.firewall.elements.push(Element {
-                set: Set::Itself(Family::of(address)),
-                key: Key::itself(address),
-                target: None,
-                comment: format!("{} itself", session.pod.uuid),
-            });
-        }
-    }
-    Ok(())
+    Ok(host.master != 0)
 }
 
 /// Who has a port that we cannot have, as far as can be found out.

@@ -4,8 +4,10 @@ use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ipnet::IpNet;
 use manifests::cni::plugins::{Builtin, Ipam};
 use manifests::cni::{Args, CniResult, IpConfig, NetworkConfig, Plugin, Route};
+use manifests::engine::ForwardedPort;
 use rustix::io::Errno;
 use serde_json::{Map, Value, json};
 
@@ -44,6 +46,8 @@ pub(crate) struct Attach<'a> {
     pub(crate) args: (&'a str, &'a Args),
     /// Number of the interface among the pod's, from 0.
     pub(crate) number: usize,
+    /// Ports of the host that a program of the chain is to lead into the pod.
+    pub(crate) ports: &'a [ForwardedPort],
 }
 
 /// Sockets on both sides, and what joining collects for the firewall.
@@ -118,6 +122,59 @@ impl<'a> Session<'a> {
             .map_err(Error::kernel(doing, object))
     }
 
+    /// Makes sure that the host knows nobody but the pod by `address`, and that
+    /// its network is not one that the host is in already.
+    ///
+    /// The kernel is asked for the way that a packet would take, so the answer
+    /// costs the same however many pods there are.
+    pub(crate) fn check_free(&mut self, address: IpNet) -> Result<()> {
+        let ip = address.addr();
+        let there =
+            route::lookup(&mut self.host, ip).map_err(Error::kernel("ask for the route to", ip))?;
+        let Some(there) = there else {
+            return Ok(());
+        };
+        // A wider network is one that ours is a part of, which is fine.
+        if there.dst.prefix_len() < address.prefix_len() {
+            return Ok(());
+        }
+        let by = self.name_of(there.index);
+        if there.dst.prefix_len() == there.dst.max_prefix_len() {
+            return Err(Error::AddressTaken { ip, by });
+        }
+        Err(Error::Overlap {
+            subnet: address.trunc(),
+            other: there.dst,
+            whose: format!("interface {by}"),
+        })
+    }
+
+    /// Makes sure that no interface but number `index` is in `subnet`.
+    pub(crate) fn check_subnet(&mut self, subnet: IpNet, index: u32) -> Result<()> {
+        let all = route::all_addresses(&mut self.host, 0)
+            .map_err(Error::kernel("read", "the host's addresses"))?;
+        let other = all.into_iter().find(|(other, address)| {
+            // Single addresses are those of gateways to pods.
+            *other != index
+                && address.prefix_len() < address.max_prefix_len()
+                && subnet.contains(&address.trunc())
+        });
+        match other {
+            None => Ok(()),
+            Some((other, address)) => Err(Error::Overlap {
+                subnet: subnet.trunc(),
+                other: address.trunc(),
+                whose: format!("interface {}", self.name_of(other)),
+            }),
+        }
+    }
+
+    /// The name of an interface of the host, for an error's text.
+    fn name_of(&mut self, index: u32) -> String {
+        link::get_index(&mut self.host, index)
+            .map_or_else(|_| format!("number {index}"), |link| link.name)
+    }
+
     /// Opens nftables of the host.
     pub(crate) fn nft() -> Result<Nft> {
         Nft::open().map_err(missing_nftables)
@@ -165,7 +222,14 @@ impl<'a> Session<'a> {
             path: self.pod.plugin_path,
             deadline: self.pod.deadline,
         };
-        let input = input_of(attach.config, plugin, previous);
+        let config = attach.config;
+        // From the version on that has CHECK, DEL is told, too.
+        let previous = previous.filter(|_| command == "ADD" || config.cni_version.has_check());
+        let mut input = input_of(config, plugin, previous);
+        let runtime = runtime_config(plugin, attach)?;
+        if !runtime.is_empty() {
+            input.insert("runtimeConfig".into(), Value::Object(runtime));
+        }
         execute::run(kind, &Value::Object(input).to_string(), call)
     }
 
@@ -268,7 +332,7 @@ pub(crate) fn routes_of(result: &CniResult) -> Vec<Route> {
 }
 
 /// What stands on a plugin's standard input.
-fn input_of(
+pub(crate) fn input_of(
     config: &NetworkConfig,
     plugin: &Plugin,
     previous: Option<&CniResult>,
@@ -280,6 +344,48 @@ fn input_of(
         input.insert("prevResult".into(), previous.to_json(config.cni_version));
     }
     input
+}
+
+/// What a plugin that says what it can do is told of this attachment.
+///
+/// Source: CNI's conventions, "Dynamic Plugin specific fields".
+fn runtime_config(plugin: &Plugin, attach: Attach<'_>) -> Result<Map<String, Value>> {
+    let mut told = Map::new();
+    let (_, args) = attach.args;
+    if plugin.has_capability("portMappings") && !attach.ports.is_empty() {
+        let mappings: Vec<Value> = attach.ports.iter().flat_map(mappings).collect();
+        told.insert("portMappings".into(), json!(mappings));
+    }
+    if plugin.has_capability("mac")
+        && let Some(mac) = args.get("MAC")
+    {
+        told.insert("mac".into(), json!(mac));
+    }
+    if plugin.has_capability("ips") {
+        let ips: Vec<String> = args
+            .ips()?
+            .into_iter()
+            .map(|(ip, bits)| bits.map_or_else(|| ip.to_string(), |bits| format!("{ip}/{bits}")))
+            .collect();
+        if !ips.is_empty() {
+            told.insert("ips".into(), json!(ips));
+        }
+    }
+    Ok(told)
+}
+
+fn mappings(port: &ForwardedPort) -> impl Iterator<Item = Value> {
+    (0..port.count).map(|offset| {
+        let mut mapping = json!({
+            "hostPort": port.host_port + offset,
+            "containerPort": port.pod_port + offset,
+            "protocol": port.protocol,
+        });
+        if let Some(ip) = port.host_ip {
+            mapping["hostIP"] = json!(ip);
+        }
+        mapping
+    })
 }
 
 /// The built-in plugin that `plugin` asks for; `None` when it is a program.

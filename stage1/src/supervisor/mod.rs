@@ -36,7 +36,7 @@ use crate::timings::Timings;
 use crate::wire::{self, End, Order, Received, Report};
 use crate::{record, signals, stdio};
 use network::PodNetwork;
-pub use network::collect;
+pub use network::{ask, check, collect};
 use relay::Relay;
 use terminal::RawTerminal;
 

@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::PathBuf;
 
-use manifests::engine::{Network, PrivateNetwork};
+use manifests::engine::{ConfiguredNetworks, Network, PID_FILE, PrivateNetwork};
 
 use crate::error::{Error, Result};
 use crate::network::{self, Joined, Namespace, PLUGIN_DEADLINE, Pod};
@@ -113,6 +113,67 @@ impl PodNetwork {
     }
 }
 
+/// Looks whether the pod of the working directory, which runs, still has what
+/// its networks gave it; tells all that is missing or wrong.
+///
+/// # Errors
+/// [`Error::Damaged`] and [`Error::System`] for the pod's files; the first
+/// thing that is missing or wrong.
+pub fn check(uuid: &str) -> Result<()> {
+    let pod = super::read(uuid)?;
+    let Some(network) = PodNetwork::new(uuid, &pod.network)? else {
+        return Ok(());
+    };
+    let path = format!("/proc/{}/ns/net", record::running(PID_FILE)?);
+    let namespace = std::fs::File::open(&path).map_err(Error::system("open", path))?;
+    told(
+        "check",
+        network::check(network.pod(), &network.plan, namespace.as_fd()),
+    )
+}
+
+/// Asks networks, which stand on standard input as
+/// [`ConfiguredNetworks`], whether they are ready, or has them forget
+/// attachments that do not exist any more; tells all that was answered.
+///
+/// # Errors
+/// [`Error::Damaged`] for what was read; the first of what was answered.
+pub fn ask(verb: &str) -> Result<()> {
+    let networks: ConfiguredNetworks =
+        serde_json::from_reader(std::io::stdin()).map_err(|source| Error::Damaged {
+            file: "list of networks",
+            source,
+        })?;
+    let path = &networks.plugin_path;
+    let mut errors = Vec::new();
+    for config in &networks.configs {
+        let asked = match verb {
+            "gc" => network::collect(config, path, PLUGIN_DEADLINE),
+            _ => network::status(config, path, PLUGIN_DEADLINE),
+        };
+        errors.extend(asked.err().into_iter().flatten());
+    }
+    told(
+        verb,
+        if errors.is_empty() {
+            Ok(())
+        } else {
+            Err(errors)
+        },
+    )
+}
+
+/// Tells all errors but the first, which is the caller's to tell.
+fn told(verb: &str, result: std::result::Result<(), Vec<network::Error>>) -> Result<()> {
+    result.map_err(|mut errors| {
+        let first = errors.remove(0);
+        for error in errors {
+            eprintln!("{verb}: {}", error.line());
+        }
+        Error::Network(Box::new(first))
+    })
+}
+
 /// Undoes what is on record in the working directory for the network of a pod
 /// that is over: what its supervisor could not.
 ///
@@ -124,11 +185,8 @@ pub fn collect(uuid: &str) -> Result<()> {
     let Some(network) = PodNetwork::new(uuid, &pod.network)? else {
         return Ok(());
     };
-    network::leave(network.pod(), &network.plan, Namespace::Gone).map_err(|mut errors| {
-        let first = errors.remove(0);
-        for error in errors {
-            eprintln!("gc: {}", error.line());
-        }
-        Error::Network(Box::new(first))
-    })
+    told(
+        "gc",
+        network::leave(network.pod(), &network.plan, Namespace::Gone),
+    )
 }

@@ -177,6 +177,15 @@ impl TestPod {
         self.info()[0]["ip"].as_str().unwrap().to_owned()
     }
 
+    /// The name of its first interface's other end in the host.
+    pub fn host_end(&self) -> String {
+        let text = std::fs::read_to_string(self.directory.join("net/eth0.result")).unwrap();
+        let result: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let interfaces = result["interfaces"].as_array().unwrap();
+        let host = interfaces.iter().rfind(|i| i.get("sandbox").is_none());
+        host.unwrap()["name"].as_str().unwrap().to_owned()
+    }
+
     pub fn info(&self) -> serde_json::Value {
         let text = std::fs::read_to_string(self.directory.join("net-info.json")).unwrap();
         serde_json::from_str(&text).unwrap()

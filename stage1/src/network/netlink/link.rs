@@ -29,7 +29,13 @@ const IFLA_INFO_KIND: u16 = 1;
 const IFLA_INFO_DATA: u16 = 2;
 const VETH_INFO_PEER: u16 = 1;
 const IFLA_MACVLAN_MODE: u16 = 1;
+const IFLA_MACVLAN_BC_QUEUE_LEN: u16 = 7;
 const IFLA_IPVLAN_MODE: u16 = 1;
+const IFLA_BR_VLAN_FILTERING: u16 = 7;
+const IFLA_AF_SPEC: u16 = 26;
+const IFLA_BRIDGE_VLAN_INFO: u16 = 2;
+const BRIDGE_VLAN_INFO_PVID: u16 = 1 << 1;
+const BRIDGE_VLAN_INFO_UNTAGGED: u16 = 1 << 2;
 const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
@@ -86,6 +92,7 @@ pub(crate) struct Link {
     pub(crate) kind: String,
     /// The bridge that it is in; 0 for none.
     pub(crate) master: u32,
+    pub(crate) up: bool,
 }
 
 /// `struct ifinfomsg`.
@@ -101,6 +108,7 @@ fn fixed(family: u8, index: u32, flags: u32, change: u32) -> [u8; 16] {
 fn read(body: &[u8]) -> Option<Link> {
     let mut link = Link {
         index: message::as_u32(body.get(4..8)?)?,
+        up: message::as_u32(body.get(8..12)?)? & IFF_UP != 0,
         ..Link::default()
     };
     for (kind, payload) in message::attributes(body.get(16..)?) {
@@ -124,7 +132,7 @@ fn read(body: &[u8]) -> Option<Link> {
 /// A new interface.
 #[derive(Debug)]
 pub(crate) struct New<'a> {
-    /// Its name, which must be free.
+    /// Its name, which must be free; empty for the kernel's choice.
     pub(crate) name: &'a str,
     /// 0 for the kernel's choice.
     pub(crate) mtu: u32,
@@ -148,6 +156,8 @@ pub(crate) enum NewKind<'a> {
     Macvlan {
         master: u32,
         mode: MacvlanMode,
+        /// 0 for the kernel's choice.
+        broadcast_queue: u32,
     },
     Ipvlan {
         master: u32,
@@ -157,7 +167,9 @@ pub(crate) enum NewKind<'a> {
 
 impl New<'_> {
     fn attributes(&self, message: &mut Message) {
-        message.text(IFLA_IFNAME, self.name);
+        if !self.name.is_empty() {
+            message.text(IFLA_IFNAME, self.name);
+        }
         if self.mtu != 0 {
             message.u32(IFLA_MTU, self.mtu);
         }
@@ -188,7 +200,14 @@ impl New<'_> {
                         peer.attributes(inner);
                     });
                 }
-                NewKind::Macvlan { mode, .. } => {
+                NewKind::Macvlan {
+                    mode,
+                    broadcast_queue,
+                    ..
+                } => {
+                    if *broadcast_queue != 0 {
+                        data.u32(IFLA_MACVLAN_BC_QUEUE_LEN, *broadcast_queue);
+                    }
                     data.u32(
                         IFLA_MACVLAN_MODE,
                         match mode {
@@ -338,6 +357,53 @@ pub(crate) fn disable_bridge_port(index: u32) -> Message {
     let mut message = Message::new(RTM_SETLINK, 0, &fixed(AF_BRIDGE, index, 0, 0));
     message.nest(IFLA_PROTINFO, |port| {
         port.u8(IFLA_BRPORT_STATE, 0);
+    });
+    message
+}
+
+/// How frames of a VLAN look at a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Vlan {
+    /// Like those of no VLAN; what comes without a tag belongs to it.
+    Untagged,
+    /// They bear its number.
+    Tagged,
+}
+
+/// The request that has bridge `index` keep VLANs apart.
+pub(crate) fn filter_vlans(index: u32) -> Message {
+    let mut message = Message::new(RTM_NEWLINK, 0, &fixed(0, index, 0, 0));
+    message.nest(IFLA_LINKINFO, |info| {
+        info.text(IFLA_INFO_KIND, "bridge")
+            .nest(IFLA_INFO_DATA, |data| {
+                data.u8(IFLA_BR_VLAN_FILTERING, 1);
+            });
+    });
+    message
+}
+
+/// The request that puts bridge port `index` into a VLAN.
+pub(crate) fn join_vlan(index: u32, vlan: u16, how: Vlan) -> Message {
+    change_vlan(RTM_SETLINK, index, vlan, how)
+}
+
+/// The request that takes bridge port `index` out of a VLAN.
+pub(crate) fn leave_vlan(index: u32, vlan: u16) -> Message {
+    change_vlan(RTM_DELLINK, index, vlan, Vlan::Tagged)
+}
+
+/// The attribute has a `struct bridge_vlan_info`: flags and number.
+fn change_vlan(kind: u16, index: u32, vlan: u16, how: Vlan) -> Message {
+    let flags = match how {
+        Vlan::Untagged => BRIDGE_VLAN_INFO_PVID | BRIDGE_VLAN_INFO_UNTAGGED,
+        Vlan::Tagged => 0,
+    };
+    let mut info = [0; 4];
+    info[..2].copy_from_slice(&flags.to_ne_bytes());
+    info[2..].copy_from_slice(&vlan.to_ne_bytes());
+    let mut message = Message::new(kind, 0, &fixed(AF_BRIDGE, index, 0, 0));
+    message.nest(IFLA_AF_SPEC, |spec| {
+        spec.attr(IFLA_BRIDGE_VLAN_INFO, &info);
     });
     message
 }

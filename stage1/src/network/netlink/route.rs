@@ -15,6 +15,7 @@ const RTM_NEWADDR: u16 = 20;
 const RTM_DELADDR: u16 = 21;
 const RTM_GETADDR: u16 = 22;
 const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
 const RTM_GETROUTE: u16 = 26;
 
 const IFA_ADDRESS: u16 = 1;
@@ -37,6 +38,11 @@ const RTAX_ADVMSS: u16 = 8;
 const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_BOOT: u8 = 3;
 const RTN_UNICAST: u8 = 1;
+const RTN_LOCAL: u8 = 2;
+const RT_TABLE_LOCAL: u8 = 255;
+const RTM_F_FIB_MATCH: u32 = 0x2000;
+/// Behind the kernel's own route to the address.
+const LOOPBACK_METRIC: u32 = 4096;
 const SCOPE_UNIVERSE: u8 = 0;
 const SCOPE_LINK: u8 = 253;
 
@@ -117,18 +123,26 @@ fn change_address(kind: u16, flags: u16, index: u32, address: IpNet, subnet: Sub
 
 /// The addresses of interface `index`.
 pub(crate) fn addresses(socket: &mut Socket, index: u32) -> Result<Vec<IpNet>, Refusal> {
+    let all = all_addresses(socket, index)?;
+    Ok(all.into_iter().map(|(_, address)| address).collect())
+}
+
+/// The addresses of interface `index`, or with 0 of all, each with the number
+/// of its interface.
+pub(crate) fn all_addresses(socket: &mut Socket, index: u32) -> Result<Vec<(u32, IpNet)>, Refusal> {
     let mut found = Vec::new();
     let mut fixed = [0; 8];
     fixed[4..8].copy_from_slice(&index.to_ne_bytes());
     socket.query(&Message::new(RTM_GETADDR, DUMP, &fixed), |reply| {
         let read = || {
             let prefix = *reply.body.get(1)?;
+            let index = message::as_u32(reply.body.get(4..8)?)?;
             let attributes = reply.body.get(8..)?;
             // On a point-to-point interface IFA_ADDRESS is the other end.
             let ip = message::attribute(attributes, IFA_LOCAL)
                 .or_else(|| message::attribute(attributes, IFA_ADDRESS))
                 .and_then(address_of)?;
-            IpNet::new(ip, prefix).ok()
+            Some((index, IpNet::new(ip, prefix).ok()?))
         };
         found.extend(read());
     })?;
@@ -188,6 +202,106 @@ pub(crate) fn add_route_from(index: u32, route: &Route, source: IpAddr) -> Messa
     let mut message = add_route(index, route);
     message.attr(RTA_PREFSRC, &octets(source));
     message
+}
+
+/// `struct rtmsg` for a route to one address.
+fn to_host(ip: IpAddr, table: u8, kind: u8) -> [u8; 12] {
+    let bits = if ip.is_ipv4() { 32 } else { 128 };
+    let scope = match kind {
+        RTN_UNICAST if ip.is_ipv4() => SCOPE_LINK,
+        _ => SCOPE_UNIVERSE,
+    };
+    [
+        family(ip),
+        bits,
+        0,
+        0,
+        table,
+        RTPROT_BOOT,
+        scope,
+        kind,
+        0,
+        0,
+        0,
+        0,
+    ]
+}
+
+/// The request that removes the route to `ip` through interface `index`.
+pub(crate) fn delete_host_route(index: u32, ip: IpAddr) -> Message {
+    let fixed = to_host(ip, RT_TABLE_MAIN, RTN_UNICAST);
+    let mut message = Message::new(RTM_DELROUTE, 0, &fixed);
+    message.attr(RTA_DST, &octets(ip)).u32(RTA_OIF, index);
+    message
+}
+
+/// The request that lets packets for `::1` in by interface `index`. Only what
+/// the firewall has translated back comes so far: the kernel drops any other
+/// packet from outside with that address before it looks for a route.
+pub(crate) fn accept_loopback(index: u32) -> Message {
+    let loopback = IpAddr::from(std::net::Ipv6Addr::LOCALHOST);
+    let fixed = to_host(loopback, RT_TABLE_LOCAL, RTN_LOCAL);
+    let mut message = Message::new(RTM_NEWROUTE, CREATE | REPLACE, &fixed);
+    message
+        .attr(RTA_DST, &octets(loopback))
+        .u32(RTA_OIF, index)
+        .u32(RTA_PRIORITY, LOOPBACK_METRIC);
+    message
+}
+
+/// A route that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct There {
+    /// Where it leads.
+    pub(crate) dst: IpNet,
+    /// The interface.
+    pub(crate) index: u32,
+}
+
+/// The route to `ip` in one message of an answer.
+fn read_route(body: &[u8], ip: IpAddr) -> Option<There> {
+    let bits = *body.get(1)?;
+    let attributes = body.get(12..)?;
+    let dst = match message::attribute(attributes, RTA_DST) {
+        Some(payload) => address_of(payload)?,
+        // The default route.
+        None => ip,
+    };
+    Some(There {
+        dst: IpNet::new(dst, bits).ok()?,
+        index: message::attribute(attributes, RTA_OIF).and_then(message::as_u32)?,
+    })
+}
+
+/// The route by which a packet for `ip` would leave; none where there is none.
+///
+/// # Errors
+/// Those of the kernel.
+pub(crate) fn lookup(socket: &mut Socket, ip: IpAddr) -> Result<Option<There>, Refusal> {
+    let mut fixed = [0; 12];
+    fixed[0] = family(ip);
+    fixed[1] = if ip.is_ipv4() { 32 } else { 128 };
+    fixed[8..].copy_from_slice(&RTM_F_FIB_MATCH.to_ne_bytes());
+    let mut message = Message::new(RTM_GETROUTE, 0, &fixed);
+    message.attr(RTA_DST, &octets(ip));
+    let mut found = None;
+    let asked = socket.query(&message, |reply| found = read_route(reply.body, ip));
+    match asked {
+        // No route, or one that says that there is none: unreachable,
+        // prohibited, a black hole.
+        Err(refusal)
+            if [
+                Errno::NETUNREACH,
+                Errno::HOSTUNREACH,
+                Errno::ACCESS,
+                Errno::INVAL,
+            ]
+            .contains(&refusal.errno) =>
+        {
+            Ok(None)
+        }
+        other => other.map(|()| found),
+    }
 }
 
 /// The number of the interface of the default route, IPv4 before IPv6.

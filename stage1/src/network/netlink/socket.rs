@@ -87,6 +87,9 @@ impl Socket {
     pub(crate) fn request(&mut self, requests: Vec<Message>) -> Result<(), Refusal> {
         let first = self.sequence + 1;
         let count = requests.len();
+        if count == 0 {
+            return Ok(());
+        }
         let mut bytes = Vec::new();
         for request in requests {
             self.sequence += 1;

@@ -16,7 +16,7 @@
 //! ```text
 //!  before all           from outside, to 127/8                       ─▶ drop
 //!  prerouting, output   to one of our addresses?  any/at: protocol (address) port ─▶ pod, port
-//!  postrouting          forwarded, and to itself or from 127/8       ─▶ masquerade
+//!  postrouting          forwarded, and to itself or from loopback    ─▶ masquerade
 //!                       one rule for each network that masquerades
 //! ```
 //!
@@ -231,6 +231,22 @@ impl Nft {
             }
         }
         Err(Errno::AGAIN.into())
+    }
+
+    /// The comments of what is in `part` and not in the table.
+    ///
+    /// # Errors
+    /// As for [`Nft::add`].
+    pub(crate) fn missing(&mut self, part: &Part) -> Result<Vec<String>, Refusal> {
+        let known = self.network_rules()?;
+        let rules = part.rules.iter().map(NetworkRule::comment);
+        let mut missing: Vec<String> = rules.filter(|rule| !known.contains(rule)).collect();
+        for element in &part.elements {
+            if self.get(element.set, &element.key)?.as_ref() != Some(&element.comment) {
+                missing.push(element.comment.clone());
+            }
+        }
+        Ok(missing)
     }
 
     /// Removes everything whose comment begins with `owner` and a space.

@@ -1,6 +1,8 @@
 //! The table, its chains and its rules: those that are the same on every host,
 //! and those of networks.
 
+use std::net::Ipv6Addr;
+
 use ipnet::IpNet;
 
 use super::super::netlink::message::{self, APPEND, CREATE, EXCL, Message};
@@ -91,14 +93,19 @@ pub(super) fn ruleset() -> Vec<Message> {
         }));
     }
     // From the host's own loopback: the pod could not answer to that address.
-    changes.push(rule(POSTROUTING_CHAIN, |e| {
-        let (mask, loopback) = ([0xff, 0, 0, 0], [127, 0, 0, 0]);
-        e.family(Family::V4)
-            .forwarded()
-            .source_in(Family::V4, Is::Equal, &mask, &loopback)
-            .destination_in(Family::V4, Is::Not, &mask, &loopback)
-            .masquerade();
-    }));
+    let whole = [0xff; 16];
+    for (family, mask, loopback) in [
+        (Family::V4, &[0xff, 0, 0, 0][..], &[127, 0, 0, 0][..]),
+        (Family::V6, &whole, &Ipv6Addr::LOCALHOST.octets()),
+    ] {
+        changes.push(rule(POSTROUTING_CHAIN, |e| {
+            e.family(family)
+                .forwarded()
+                .source_in(family, Is::Equal, mask, loopback)
+                .destination_in(family, Is::Not, mask, loopback)
+                .masquerade();
+        }));
+    }
     changes
 }
 

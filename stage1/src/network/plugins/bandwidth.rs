@@ -37,15 +37,11 @@ pub(super) fn add(session: &mut Session<'_>, config: Bandwidth, attach: Attach<'
             netns: None,
             kind: NewKind::Ifb,
         };
-        match new.create(&mut session.host) {
-            Err(source) if source.is(Errno::OPNOTSUPP) => {
-                return Err(Error::Missing {
-                    what: "ifb (CONFIG_IFB)",
-                    source,
-                });
-            }
-            other => other.map_err(Error::kernel("create interface", &name))?,
-        }
+        new.create(&mut session.host).map_err(super::missing(
+            "ifb (CONFIG_IFB)",
+            "create interface",
+            &name,
+        ))?;
         let ifb =
             link::get(&mut session.host, &name).map_err(Error::kernel("find interface", &name))?;
         requests.push(traffic::token_bucket(

@@ -1,4 +1,4 @@
-//! `bridge`: a pair of interfaces, one in the pod, one in a bridge of the host.
+//! `bridge`: a pair of interfaces, the host's end in a bridge.
 
 use std::net::IpAddr;
 
@@ -10,9 +10,9 @@ use rustix::io::Errno;
 use super::super::error::{Error, Result};
 use super::super::netlink::link::{self, Change, Link, New, NewKind};
 use super::super::netlink::route::{self, Subnet};
-use super::super::session::{Attach, Session, has_family};
-use super::super::sysctl;
-use super::ptp::finish;
+use super::super::session::{Attach, Session};
+use super::pair::{self, Wish};
+use super::vlan;
 
 /// Joins.
 pub(super) fn add(
@@ -21,10 +21,19 @@ pub(super) fn add(
     plugin: &Plugin,
     attach: Attach<'_>,
 ) -> Result<CniResult> {
+    let wish = Wish {
+        kind: "bridge",
+        mtu: config.mtu,
+        dns: &config.dns,
+        ip_masq: config.ip_masq,
+    };
     let mut result = session.assign(&config.ipam, plugin, attach)?;
-    let is_gateway = config.is_gateway || config.is_default_gateway;
     let bridge = ensure(session, config)?;
-    if is_gateway {
+    if config.is_gateway || config.is_default_gateway {
+        let router = match config.vlan.0 {
+            0 => bridge.clone(),
+            vlan => vlan::router(session, &bridge, vlan)?,
+        };
         for ip in &mut result.ips {
             // As the reference plugin: the first address, where ipam names none.
             ip.gateway = ip.gateway.or_else(|| ip.address.hosts().next());
@@ -33,49 +42,16 @@ pub(super) fn add(
             if let Some(gateway) = ip.gateway
                 && let Ok(address) = IpNet::new(gateway, ip.address.prefix_len())
             {
-                be_gateway(session, config, &bridge, address)?;
+                be_gateway(session, config, &router, address)?;
             }
         }
-        for v4 in [true, false] {
-            if has_family(&result.ips, v4) {
-                sysctl::forward(v4)?;
-            }
-        }
+        pair::forward(&result)?;
     }
     if config.is_default_gateway {
-        for v4 in [true, false] {
-            let any: IpAddr = if v4 { [0; 4].into() } else { [0; 16].into() };
-            let default = IpNet::new_assert(any, 0);
-            let mut ips = result
-                .ips
-                .iter()
-                .filter(|ip| ip.address.addr().is_ipv4() == v4);
-            let gateway = ips.find_map(|ip| ip.gateway);
-            let there = result.routes.iter().any(|route| route.dst == default);
-            if gateway.is_some() && !there {
-                result.routes.push(Route::new(default, gateway));
-            }
-        }
+        add_default_routes(&mut result);
     }
 
-    let name = session.host_name("veth", attach);
-    let pair = New {
-        name: &name,
-        mtu: config.mtu,
-        mac: None,
-        netns: None,
-        kind: NewKind::Veth(Box::new(New {
-            name: attach.if_name,
-            mtu: config.mtu,
-            mac: super::mac("bridge", attach, &result)?,
-            netns: Some(session.netns()?),
-            kind: NewKind::Peer,
-        })),
-    };
-    pair.create(&mut session.host)
-        .map_err(Error::kernel("create interface", &name))?;
-    let host =
-        link::get(&mut session.host, &name).map_err(Error::kernel("find interface", &name))?;
+    let host = pair::create(session, wish, attach, &result)?;
     let mut port = vec![
         Change {
             master: Some(bridge.index),
@@ -93,18 +69,31 @@ pub(super) fn add(
     session
         .host
         .request(port)
-        .map_err(Error::kernel("put into the bridge interface", &name))?;
+        .map_err(Error::kernel("put into the bridge interface", &host.name))?;
+    if vlan::wanted(config) {
+        vlan::join(session, config, &host)?;
+    }
 
     let mut requests = vec![Change::up().message(host.peer)];
     requests.extend(Session::configure(host.peer, &result, Subnet::Route));
     session.request_inside("configure the pod's interface", attach.if_name, requests)?;
-    if config.ip_masq {
-        super::masquerade(session, attach, &result);
+    pair::finish(session, wish, attach, &[&bridge, &host], result)
+}
+
+/// A default route to the gateway of each family that has none.
+fn add_default_routes(result: &mut CniResult) {
+    for any in [IpAddr::from([0; 4]), IpAddr::from([0; 16])] {
+        let default = IpNet::new_assert(any, 0);
+        let mut ips = result.ips.iter();
+        let gateway = ips
+            .by_ref()
+            .filter(|ip| ip.address.addr().is_ipv4() == any.is_ipv4())
+            .find_map(|ip| ip.gateway);
+        let there = result.routes.iter().any(|route| route.dst == default);
+        if gateway.is_some() && !there {
+            result.routes.push(Route::new(default, gateway));
+        }
     }
-    let inner = link::get(session.inside()?, attach.if_name)
-        .map_err(Error::kernel("find the pod's interface", attach.if_name))?;
-    finish(session, &mut result, &[&bridge, &host], &inner, &config.dns);
-    Ok(result)
 }
 
 /// The bridge, made if it is missing. It stays when the last pod leaves: it is
@@ -132,15 +121,12 @@ fn ensure(session: &mut Session<'_>, config: &Bridge) -> Result<Link> {
             kind: NewKind::Bridge,
         };
         match new.create(&mut session.host) {
-            Err(refusal) if refusal.is(Errno::OPNOTSUPP) => {
-                return Err(Error::Missing {
-                    what: "bridges (CONFIG_BRIDGE)",
-                    source: refusal,
-                });
-            }
             // Another pod was faster.
             Err(refusal) if refusal.is(Errno::EXIST) => {}
-            Err(refusal) => return Err(Error::kernel("create bridge", name)(refusal)),
+            Err(refusal) => {
+                let what = "bridges (CONFIG_BRIDGE)";
+                return Err(super::missing(what, "create bridge", name)(refusal));
+            }
             Ok(()) => {
                 let link = link::get(&mut session.host, name)
                     .map_err(Error::kernel("find bridge", name))?;
@@ -166,10 +152,20 @@ fn ensure(session: &mut Session<'_>, config: &Bridge) -> Result<Link> {
         promisc: config.promisc_mode.then_some(true),
         ..Change::default()
     };
+    let mut requests = vec![change.message(bridge.index)];
+    if vlan::wanted(config) {
+        requests.push(link::filter_vlans(bridge.index));
+    }
     session
         .host
-        .request(vec![change.message(bridge.index)])
-        .map_err(Error::kernel("bring up bridge", name))?;
+        .request(requests)
+        .map_err(|refusal| match refusal.index {
+            0 => Error::kernel("bring up bridge", name)(refusal),
+            _ => {
+                let what = "VLANs on bridges (CONFIG_BRIDGE_VLAN_FILTERING)";
+                super::missing(what, "separate the VLANs of bridge", name)(refusal)
+            }
+        })?;
     Ok(bridge)
 }
 
@@ -185,6 +181,7 @@ fn be_gateway(
     if there.contains(&wanted) {
         return Ok(());
     }
+    session.check_subnet(wanted, bridge.index)?;
     let v4 = wanted.addr().is_ipv4();
     let mut requests = Vec::new();
     for address in there {

@@ -8,16 +8,22 @@
 mod bandwidth;
 mod bridge;
 mod flannel;
+mod pair;
 mod ptp;
+mod stacked;
 mod tuning;
 mod vlan;
 
-use manifests::cni::plugins::{Builtin, IngressPolicy};
-use manifests::cni::{CniResult, Interface, Plugin};
+use std::fmt::Display;
+
+use manifests::cni::plugins::{Bridge, Builtin, Ipvlan, Macvlan, Ptp};
+use manifests::cni::{CniResult, Dns, Interface, Plugin};
+use rustix::io::Errno;
 
 use super::error::{Error, Result};
 use super::netlink::link::{self, Link, Mac};
-use super::nft::{NetworkRule, Treatment};
+use super::netlink::socket::Refusal;
+use super::nft::NetworkRule;
 use super::session::{Attach, Session, builtin};
 
 /// Runs plugin `plugin` of a chain, built in or not.
@@ -34,8 +40,8 @@ pub(crate) fn add(
     match &builtin {
         Builtin::Ptp(config) => ptp::add(session, config, plugin, attach),
         Builtin::Bridge(config) => bridge::add(session, config, plugin, attach),
-        Builtin::Macvlan(config) => vlan::add_macvlan(session, config, plugin, attach),
-        Builtin::Ipvlan(config) => vlan::add_ipvlan(session, config, plugin, attach),
+        Builtin::Macvlan(config) => stacked::add_macvlan(session, config, plugin, attach),
+        Builtin::Ipvlan(config) => stacked::add_ipvlan(session, config, plugin, attach),
         // It is up already.
         Builtin::Loopback => Ok(previous.unwrap_or_default()),
         // The ports are forwarded when every network has been joined.
@@ -49,18 +55,8 @@ pub(crate) fn add(
             let previous = after("tuning")?;
             tuning::add(session, config, attach, previous)
         }
-        Builtin::Firewall(config) => {
-            let previous = after("firewall")?;
-            if config.ingress_policy != IngressPolicy::Open {
-                return Err(Error::Value {
-                    plugin: "firewall",
-                    key: "ingressPolicy",
-                    value: format!("{:?}", config.ingress_policy),
-                    problem: "is not built in; only \"open\" is",
-                });
-            }
-            Ok(previous)
-        }
+        // Nothing is closed that it would have to open.
+        Builtin::Firewall(_) => after("firewall"),
         Builtin::Flannel(config) => flannel::add(session, config, attach),
     }
 }
@@ -79,46 +75,17 @@ pub(crate) fn del(
             .map(|_| ());
     };
     match &builtin {
-        Builtin::Ptp(config) => {
-            session.unassign(&config.ipam, plugin, attach, known)?;
-            delete_pair(session, attach)
+        Builtin::Ptp(Ptp { ipam, .. }) | Builtin::Bridge(Bridge { ipam, .. }) => {
+            pair::delete(session, ipam, plugin, attach, known)
         }
-        Builtin::Bridge(config) => {
-            session.unassign(&config.ipam, plugin, attach, known)?;
-            delete_pair(session, attach)
-        }
-        Builtin::Macvlan(config) => {
-            session.unassign(&config.ipam, plugin, attach, known)?;
-            delete_inside(session, attach)
-        }
-        Builtin::Ipvlan(config) => {
-            session.unassign(&config.ipam, plugin, attach, known)?;
+        Builtin::Macvlan(Macvlan { ipam, .. }) | Builtin::Ipvlan(Ipvlan { ipam, .. }) => {
+            session.unassign(ipam, plugin, attach, known)?;
             delete_inside(session, attach)
         }
         Builtin::Bandwidth(_) => delete_host_link(session, "ifb", attach),
         Builtin::Flannel(_) => flannel::del(session, attach, known),
         Builtin::Loopback | Builtin::Portmap | Builtin::Tuning(_) | Builtin::Firewall(_) => Ok(()),
     }
-}
-
-/// The host's end of a pair. When its other end is about to go it goes too;
-/// until then it must not stand in the way of the next pod with the address.
-fn delete_pair(session: &mut Session<'_>, attach: Attach<'_>) -> Result<()> {
-    if !session.ending {
-        return delete_host_link(session, "veth", attach);
-    }
-    let name = session.host_name("veth", attach);
-    let Ok(link) = link::get(&mut session.host, &name) else {
-        return Ok(());
-    };
-    if link.master != 0 {
-        let silence = link::disable_bridge_port(link.index);
-        session
-            .host
-            .request(vec![silence])
-            .map_err(Error::kernel("disable the bridge port", name))?;
-    }
-    Ok(())
 }
 
 fn delete_host_link(session: &mut Session<'_>, prefix: &str, attach: Attach<'_>) -> Result<()> {
@@ -163,12 +130,42 @@ fn mac(plugin: &'static str, attach: Attach<'_>, result: &CniResult) -> Result<O
     }
 }
 
-/// Has what the pod sends out of its network masqueraded.
-fn masquerade(session: &mut Session<'_>, attach: Attach<'_>, result: &CniResult) {
-    let rules = result.ips.iter().map(|ip| NetworkRule {
-        network: attach.config.name.clone(),
-        subnet: ip.address.trunc(),
-        treatment: Treatment::Masquerade,
-    });
-    session.firewall.rules.extend(rules);
+/// The rules of networks that [`add`] asks for.
+pub(crate) fn rules(plugin: &Plugin, attach: Attach<'_>, result: &CniResult) -> Vec<NetworkRule> {
+    match builtin(plugin) {
+        Ok(Some(
+            Builtin::Ptp(Ptp { ip_masq: true, .. }) | Builtin::Bridge(Bridge { ip_masq: true, .. }),
+        )) => pair::rules(attach, result),
+        _ => Vec::new(),
+    }
+}
+
+/// Completes a result: the interfaces, whose the addresses are, and the name
+/// resolution of the configuration where ipam says nothing.
+fn finish(session: &Session<'_>, result: &mut CniResult, host: &[&Link], inner: &Link, dns: &Dns) {
+    let sandbox = super::namespace::path_of(session.pod.uuid)
+        .display()
+        .to_string();
+    result.interfaces = host.iter().map(|link| interface(link, None)).collect();
+    result.interfaces.push(interface(inner, Some(sandbox)));
+    let index = result.interfaces.len() - 1;
+    for ip in &mut result.ips {
+        ip.interface = Some(index);
+    }
+    if result.dns.is_empty() || !dns.is_empty() {
+        result.dns = dns.clone();
+    }
+}
+
+/// For `map_err`: the kernel cannot do `doing`, perhaps because it lacks
+/// `what`.
+fn missing(
+    what: &'static str,
+    doing: &'static str,
+    object: impl Display,
+) -> impl FnOnce(Refusal) -> Error {
+    move |source| match source.errno {
+        Errno::OPNOTSUPP | Errno::PROTONOSUPPORT => Error::Missing { what, source },
+        _ => Error::kernel(doing, object)(source),
+    }
 }

@@ -1,123 +1,98 @@
-//! `macvlan` and `ipvlan`: an interface of the pod on an interface of the host.
+//! VLANs of a bridge: which of them a pod's port is in, and who routes for them.
 
-use manifests::cni::plugins::{Ipam, Ipvlan, Macvlan};
-use manifests::cni::{CniResult, Dns, Plugin};
-use rustix::io::Errno;
+use manifests::cni::plugins::Bridge;
 
 use super::super::error::{Error, Result};
-use super::super::namespace;
-use super::super::netlink::link::{self, Mac, New, NewKind};
-use super::super::netlink::route::{self, Subnet};
-use super::super::session::{Attach, Session};
-use super::super::sysctl;
-use super::ptp::finish;
+use super::super::netlink::link::{self, Change, Link, New, NewKind, Vlan};
+use super::super::session::Session;
+use rustix::io::Errno;
 
-/// Joins by macvlan.
-pub(super) fn add_macvlan(
-    session: &mut Session<'_>,
-    config: &Macvlan,
-    plugin: &Plugin,
-    attach: Attach<'_>,
-) -> Result<CniResult> {
-    let master = master(session, &config.master)?;
-    let kind = NewKind::Macvlan {
-        master,
-        mode: config.mode,
-    };
-    // A hardware address made from the address would be the same on every host
-    // of the network that gives out the same ones; the kernel's is random.
-    let mac = attach
-        .args
-        .1
-        .get("MAC")
-        .map(|_| super::mac("macvlan", attach, &CniResult::default()));
-    let made = add(
-        session,
-        kind,
-        mac.transpose()?.flatten(),
-        config.mtu,
-        &config.ipam,
-        &config.dns,
-        plugin,
-        attach,
-    )?;
-    // Answer for addresses that the pod routes to.
-    let path = format!("net/ipv4/conf/{}/proxy_arp", attach.if_name);
-    namespace::within(session.netns()?, || sysctl::set(&path, "1"))?;
-    Ok(made)
+/// The VLAN that every port is in until it is taken out.
+const DEFAULT: u16 = 1;
+
+/// Whether the configuration has any.
+pub(super) fn wanted(config: &Bridge) -> bool {
+    config.vlan.0 != 0 || !config.vlan_trunk.is_empty()
 }
 
-/// Joins by ipvlan.
-pub(super) fn add_ipvlan(
-    session: &mut Session<'_>,
-    config: &Ipvlan,
-    plugin: &Plugin,
-    attach: Attach<'_>,
-) -> Result<CniResult> {
-    let master = master(session, &config.master)?;
-    let kind = NewKind::Ipvlan {
-        master,
-        mode: config.mode,
-    };
-    let made = add(
-        session,
-        kind,
-        None,
-        config.mtu,
-        &config.ipam,
-        &config.dns,
-        plugin,
-        attach,
-    )?;
-    if made.ips.is_empty() {
-        return Err(Error::NoAddress { plugin: "ipvlan" });
+/// Puts `port` into its VLANs.
+pub(super) fn join(session: &mut Session<'_>, config: &Bridge, port: &Link) -> Result<()> {
+    let own = config.vlan.0;
+    let trunk = || config.vlan_trunk.iter().flat_map(|r| r.first..=r.last);
+    let stays = own == DEFAULT || trunk().any(|vlan| vlan == DEFAULT);
+    // A port without a VLAN of its own keeps what the bridge gave it.
+    if own != 0 && !config.preserve_default_vlan && !stays {
+        leave_default(session, port.index, &port.name)?;
     }
-    Ok(made)
+    let untagged = (own != 0).then(|| link::join_vlan(port.index, own, Vlan::Untagged));
+    let tagged = trunk()
+        .filter(|vlan| *vlan != own)
+        .map(|vlan| link::join_vlan(port.index, vlan, Vlan::Tagged));
+    session
+        .host
+        .request(untagged.into_iter().chain(tagged).collect())
+        .map_err(Error::kernel("put into its VLANs the port", &port.name))
 }
 
-fn master(session: &mut Session<'_>, name: &str) -> Result<u32> {
-    if name.is_empty() {
-        return route::default_interface(&mut session.host).map_err(Error::kernel(
-            "find",
-            "the interface of the default route (\"master\" names another)",
-        ));
+/// A bridge may have been told to put its ports into no VLAN.
+fn leave_default(session: &mut Session<'_>, port: u32, name: &str) -> Result<()> {
+    match session.host.request(vec![link::leave_vlan(port, DEFAULT)]) {
+        Err(refusal) if refusal.is(Errno::NOENT) || refusal.is(Errno::SRCH) => Ok(()),
+        other => other.map_err(Error::kernel("take out of VLAN 1 the port of", name)),
     }
-    link::get(&mut session.host, name)
-        .map(|link| link.index)
-        .map_err(Error::kernel("find the master interface", name))
 }
 
-#[expect(clippy::too_many_arguments, reason = "two plugins with the same keys")]
-fn add(
-    session: &mut Session<'_>,
-    kind: NewKind<'_>,
-    mac: Option<Mac>,
-    mtu: u32,
-    ipam: &Ipam,
-    dns: &Dns,
-    plugin: &Plugin,
-    attach: Attach<'_>,
-) -> Result<CniResult> {
-    let what = match kind {
-        NewKind::Ipvlan { .. } => "ipvlan (CONFIG_IPVLAN)",
-        _ => "macvlan (CONFIG_MACVLAN)",
-    };
-    let new = New {
-        name: attach.if_name,
-        mtu,
-        mac,
-        netns: Some(session.netns()?),
-        kind,
-    };
-    match new.create(&mut session.host) {
-        Err(source) if source.is(Errno::OPNOTSUPP) => return Err(Error::Missing { what, source }),
-        other => other.map_err(Error::kernel("create the pod's interface", attach.if_name))?,
+/// The host's own interface in a VLAN of the bridge, which has the gateway's
+/// address: a pair whose other end is a port. It stays, as the bridge does.
+pub(super) fn router(session: &mut Session<'_>, bridge: &Link, vlan: u16) -> Result<Link> {
+    let name = format!("{}.{vlan}", bridge.name);
+    if name.len() > link::NAME_MAX {
+        return Err(Error::Value {
+            plugin: "bridge",
+            key: "bridge",
+            value: bridge.name.clone(),
+            problem: "is too long for an interface's name with \".VLAN\" behind it",
+        });
     }
-    let mut result = session.assign(ipam, plugin, attach)?;
-    let inner = link::get(session.inside()?, attach.if_name)
-        .map_err(Error::kernel("find the pod's interface", attach.if_name))?;
-    let requests = Session::configure(inner.index, &result, Subnet::Route);
-    session.request_inside("configure the pod's interface", attach.if_name, requests)?;
-    finish(session, &mut result, &[], &inner, dns);
-    Ok(result)
+    let find = |session: &mut Session<'_>| link::get(&mut session.host, &name);
+    match find(session) {
+        Err(refusal) if refusal.is(Errno::NODEV) => {}
+        other => return other.map_err(Error::kernel("find interface", &name)),
+    }
+    let pair = New {
+        name: &name,
+        mtu: bridge.mtu,
+        mac: None,
+        netns: None,
+        kind: NewKind::Veth(Box::new(New {
+            // The kernel finds one.
+            name: "",
+            mtu: bridge.mtu,
+            mac: None,
+            netns: None,
+            kind: NewKind::Peer,
+        })),
+    };
+    match pair.create(&mut session.host) {
+        // Another pod was faster.
+        Err(refusal) if refusal.is(Errno::EXIST) => {}
+        other => other.map_err(Error::kernel("create interface", &name))?,
+    }
+    let router = find(session).map_err(Error::kernel("find interface", &name))?;
+    let port = Change {
+        up: true,
+        master: Some(bridge.index),
+        ..Change::default()
+    };
+    session
+        .host
+        .request(vec![
+            port.message(router.peer),
+            link::join_vlan(router.peer, vlan, Vlan::Untagged),
+        ])
+        .map_err(Error::kernel("put into the bridge the port of", &name))?;
+    if vlan != DEFAULT {
+        leave_default(session, router.peer, &name)?;
+    }
+    Ok(router)
 }
