@@ -140,6 +140,9 @@ pub struct AppStatus {
     /// It has been ready since it was started last, as its [`Readiness`] says.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub ready: bool,
+    /// It has ended and will be started again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub restarting: bool,
     /// How often it was started again, as its [`Restart`] policy says.
     #[serde(skip_serializing_if = "is_zero")]
     pub restarts: u32,

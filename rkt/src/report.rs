@@ -2,11 +2,13 @@
 //! text and as JSON.
 //!
 //! Source of the shapes: rkt's command-line reference, "JSON shapes". Beyond
-//! it stand `image_name`, `signal`, `oom_killed`, `error` and `verification`
-//! of an app, `reason` and `errors` of a pod, and its state `broken`; all are
-//! left out when there is nothing to tell.
+//! it stand `image_name`, `signal`, `oom_killed`, `ready`, `restarting`,
+//! `restarts`, `last_exit`, `error` and `verification` of an app, `reason` and
+//! `errors` of a pod, and its state `broken`; all are left out when there is
+//! nothing to tell.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::time::SystemTime;
 
@@ -108,6 +110,16 @@ pub(crate) struct AppReport {
     pub(crate) signal: Option<i32>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) oom_killed: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) ready: bool,
+    /// It has ended and will be started again.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) restarting: bool,
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(crate) restarts: u32,
+    /// How it ended before it was started again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) last_exit: Option<LastExit>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -118,6 +130,36 @@ pub(crate) struct AppReport {
     pub(crate) user_annotations: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) user_labels: BTreeMap<String, String>,
+}
+
+/// How an app ended before it was started again.
+#[derive(Debug, Serialize)]
+pub(crate) struct LastExit {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) finished_at: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) exit_code: Option<i32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) signal: Option<i32>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) oom_killed: bool,
+}
+
+impl fmt::Display for LastExit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.signal, self.exit_code) {
+            (Some(signal), _) => write!(f, "signal {signal}")?,
+            (None, code) => write!(f, "status {}", code.unwrap_or_default())?,
+        }
+        match self.oom_killed {
+            true => f.write_str(" for want of memory"),
+            false => Ok(()),
+        }
+    }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// A volume of an app.
@@ -321,6 +363,15 @@ impl AppReport {
             exit_code: status.exit_code.or(status.signal),
             signal: status.signal,
             oom_killed: status.oom_killed,
+            ready: status.ready && of.state == PodState::Is(State::Running),
+            restarting: status.restarting && of.state == PodState::Is(State::Running),
+            restarts: status.restarts,
+            last_exit: status.previous.map(|ending| LastExit {
+                finished_at: nanoseconds(Some(ending.finished)),
+                exit_code: ending.exit_code.or(ending.signal),
+                signal: ending.signal,
+                oom_killed: ending.oom_killed,
+            }),
             error: status.error,
             verification,
             mounts: mounts(app, manifest),

@@ -46,6 +46,8 @@ pub struct Birth<'a> {
     pub stdio: &'a Stdio,
     /// The way into its cgroups.
     pub entrance: &'a Entrance,
+    /// Where it says that its root is built, if anybody asks.
+    pub built: Option<OwnedFd>,
     /// The program that limits its devices, on cgroup v2.
     pub device_filter: Option<&'a [Instruction]>,
     /// What it shares with the init.
@@ -73,6 +75,9 @@ impl Birth<'_> {
         around.timings.mark("root");
         let confine = || confine(self.entrance, self.device_filter);
         let terminal = rootfs::build(app, sources, self.stdio.terminal, confine)?;
+        if let Some(built) = &self.built {
+            rustix::io::write(built, &[1]).map_err(Error::system("reach", "the pod's init"))?;
+        }
         around.timings.mark("process");
         match terminal {
             Some((master, slave)) => {
@@ -163,29 +168,62 @@ fn handle(handler: &Process, around: &Surroundings) -> ! {
     sys::process::exit(failed.exit_status())
 }
 
-/// In a new process of the init: enters the mount namespace that the app had
-/// and executes its post-stop handler. Ends the process when it cannot.
-pub fn run_post_stop(
-    name: &str,
-    handler: &Process,
-    mounts: &OwnedFd,
-    stdio: &Stdio,
-    entrance: &Entrance,
-    around: &Surroundings,
-) -> ! {
-    let enter = || -> Result<Infallible> {
-        nix::sched::setns(mounts, nix::sched::CloneFlags::CLONE_NEWNS)
+/// A program that comes into an app after its first one: its handler, a probe,
+/// or its own program once more.
+#[derive(Debug)]
+pub struct Visit<'a> {
+    /// The app's name.
+    pub name: &'a str,
+    /// The program.
+    pub process: &'a Process,
+    /// Run to its end before it.
+    pub pre_start: Option<&'a Process>,
+    /// It is the app's main program, and this is the app's place in the pod's
+    /// list.
+    pub announce: Option<u16>,
+    /// Its failure is told, as that of the app with this place.
+    pub tell: Option<u16>,
+    /// The app's mount namespace.
+    pub mounts: &'a OwnedFd,
+    /// The way into the app's cgroups.
+    pub entrance: &'a Entrance,
+    /// Its standard descriptors.
+    pub stdio: &'a Stdio,
+    /// What it shares with the init.
+    pub around: &'a Surroundings,
+    /// That it has one thread.
+    pub proof: &'a SingleThread,
+}
+
+impl Visit<'_> {
+    /// In a new process of the init: enters the mount namespace that the app
+    /// has, and executes the program. Ends the process when it cannot.
+    pub fn run(self) -> ! {
+        let failed = match self.enter() {
+            Ok(never) => match never {},
+            Err(error) => error.of_app(self.name),
+        };
+        if self.tell.is_some() {
+            self.around.report_failure(self.tell, &failed);
+        }
+        sys::process::exit(failed.exit_status())
+    }
+
+    fn enter(&self) -> Result<Infallible> {
+        nix::sched::setns(self.mounts, nix::sched::CloneFlags::CLONE_NEWNS)
             .map_err(Error::system("enter", "the app's mounts"))?;
-        entrance.join()?;
-        confine(entrance, None)?;
+        self.entrance.join()?;
+        confine(self.entrance, None)?;
         leave_session()?;
-        stdio.take()?;
-        identity::become_process(handler, around.proc.as_ref(), || Ok(()))
-    };
-    let failed = match enter() {
-        Ok(never) => match never {},
-        Err(error) => error.of_app(name),
-    };
-    around.report_failure(None, &failed);
-    sys::process::exit(failed.exit_status())
+        self.stdio.take()?;
+        if let Some(handler) = self.pre_start {
+            run_handler(handler, self.around, self.proof)?;
+        }
+        let told = || match self.announce {
+            Some(app) => wire::send(&self.around.wire, &Report::Started { app }, &[])
+                .map_err(Error::system("reach", "the supervisor")),
+            None => Ok(()),
+        };
+        identity::become_process(self.process, self.around.proc.as_ref(), told)
+    }
 }

@@ -79,6 +79,14 @@ pub fn resolv_conf(text: &str) -> Result<()> {
     fs::write(path, text).map_err(Error::system("write", path))
 }
 
+/// Records that every app of the pod has been ready.
+///
+/// # Errors
+/// [`Error::System`] when the file cannot be written.
+pub fn ready() -> Result<()> {
+    write(Path::new(engine::READY_FILE), b"")
+}
+
 /// Records what became of an app.
 ///
 /// # Errors

@@ -45,6 +45,10 @@ const LINKS: [(&str, &str); 4] = [
     ("stderr", "/proc/self/fd/2"),
 ];
 
+/// Directories that programs expect and small images lack (rkt's pod
+/// reference, "prepare-app").
+const DIRECTORIES: [(&str, u32); 3] = [("etc", 0o755), ("run", 0o755), ("tmp", 0o1777)];
+
 /// What an app's root needs from the host, as detached mounts.
 #[derive(Debug)]
 pub struct Sources {
@@ -86,7 +90,9 @@ impl Sources {
                         let what = format!("{} on {}", source.display(), mount.target.display());
                         Error::system("mount", what)(e)
                     }),
-                MountKind::New { .. } | MountKind::LegacyCgroups(_) => Ok(None),
+                MountKind::New { .. } | MountKind::LegacyCgroups(_) | MountKind::PodShm { .. } => {
+                    Ok(None)
+                }
             })
             .collect::<Result<_>>()?;
         let null = match app.masked.is_empty() {
@@ -98,6 +104,22 @@ impl Sources {
 }
 
 impl Sources {
+    /// Gives the app its part of what the pod's apps share: a copy of this
+    /// mount, whose place is in the init's own tree.
+    ///
+    /// # Errors
+    /// [`Error::System`] with what the kernel says.
+    pub fn share_shm(&mut self, app: &App, shm: &OwnedFd) -> Result<()> {
+        for (mount, source) in app.mounts.iter().zip(&mut self.binds) {
+            if matches!(mount.kind, MountKind::PodShm { .. }) {
+                let copy = mounting::copy(shm, false)
+                    .map_err(Error::system("share", mount.target.display()))?;
+                *source = Some(copy);
+            }
+        }
+        Ok(())
+    }
+
     /// Makes less of a root: without the mounts that `which` says.
     pub fn leave_out(&mut self, app: &mut App, which: impl Fn(&Mount) -> bool) {
         let mut index = 0;
@@ -143,6 +165,7 @@ pub fn build(
     mounting::attach_over_root(&root).map_err(Error::system("attach", "the root"))?;
     // Whatever is created here has the mode that is asked for.
     rustix::process::umask(Mode::empty());
+    make_directories(&root)?;
     let mut late = Vec::new();
     for (mount, source) in app.mounts.iter().zip(sources.binds) {
         if mount.kind.is_cgroup() {
@@ -163,7 +186,7 @@ pub fn build(
             make_device(&root, device)
                 .map_err(Error::system("make the device", device.path.display()))?;
         }
-        link_devices(&root)?;
+        link_devices(&root, terminal)?;
     }
     confine()?;
     for mount in app.mounts.iter().filter(|mount| mount.kind.is_cgroup()) {
@@ -201,6 +224,17 @@ pub fn build(
     }
     mounting::pivot(&root).map_err(Error::system("pivot to", "the root"))?;
     Ok(terminal)
+}
+
+/// Makes what is missing at the top of the root, where it can be written.
+fn make_directories(root: &OwnedFd) -> Result<()> {
+    for (name, mode) in DIRECTORIES {
+        match rustix::fs::mkdirat(root, name, Mode::from_raw_mode(mode)) {
+            Ok(()) | Err(Errno::EXIST | Errno::ROFS) => {}
+            Err(e) => return Err(Error::system("make the directory", format!("/{name}"))(e)),
+        }
+    }
+    Ok(())
 }
 
 /// Makes a mount and puts it in its place; returns it.
@@ -246,14 +280,14 @@ fn place(root: &OwnedFd, mount: &Mount, source: Option<OwnedFd>) -> Result<Owned
         (MountKind::LegacyCgroups(hierarchies), _) => {
             return mount_cgroups(root, mount, hierarchies).map_err(|e| failed().because(e));
         }
-        (MountKind::Bind { .. }, Some(source)) => {
+        (MountKind::Bind { .. } | MountKind::PodShm { .. }, Some(source)) => {
             let kind = match resolve::file_type(&source).map_err(|e| failed().because(e))? {
                 FileType::Directory => Kind::Directory,
                 _ => Kind::File,
             };
             (source, at(kind)?)
         }
-        (MountKind::Bind { .. }, None) => {
+        (MountKind::Bind { .. } | MountKind::PodShm { .. }, None) => {
             return Err(failed().because(io::Error::from(Errno::BADF)));
         }
     };
@@ -346,13 +380,15 @@ fn make_device(root: &OwnedFd, device: &Device) -> io::Result<()> {
 }
 
 /// Makes the links of `/dev`; what the image has there already stays.
-fn link_devices(root: &OwnedFd) -> Result<()> {
+fn link_devices(root: &OwnedFd, terminal: bool) -> Result<()> {
     let failed = |name: &str| Error::attempt("make the link", format!("/dev/{name}"));
     let directory = resolve::mount_point(root, Path::new("/dev"), Kind::Directory)
         .map_err(|e| failed("").because(e))?;
     let ptmx = resolve::open(root, Path::new("/dev/pts/ptmx"), OFlags::PATH).is_ok();
     let ptmx = ptmx.then_some(("ptmx", "pts/ptmx"));
-    for (name, target) in LINKS.into_iter().chain(ptmx) {
+    // A terminal is mounted there; without one it is what the app writes to.
+    let console = (!terminal).then_some(("console", "/proc/self/fd/1"));
+    for (name, target) in LINKS.into_iter().chain(ptmx).chain(console) {
         match rustix::fs::symlinkat(target, &directory, name) {
             Ok(()) | Err(Errno::EXIST) => {}
             Err(e) => return Err(failed(name).because(e)),

@@ -36,6 +36,23 @@ pub struct Stdio {
 }
 
 impl Stdio {
+    /// The null device, for one that has nothing to say.
+    ///
+    /// # Errors
+    /// [`Error::System`] when it cannot be opened.
+    pub fn quiet() -> Result<Self> {
+        let failed = || Error::attempt("open", "/dev/null");
+        let flags = OFlags::RDWR | OFlags::CLOEXEC;
+        let null = rustix::fs::openat(CWD, c"/dev/null", flags, Mode::empty())
+            .map_err(|e| failed().because(e))?;
+        Ok(Self {
+            input: Some(null.try_clone().map_err(|e| failed().because(e))?),
+            output: Some(null.try_clone().map_err(|e| failed().because(e))?),
+            error: Some(null),
+            terminal: false,
+        })
+    }
+
     /// Puts them in place of the calling process's own.
     ///
     /// # Errors

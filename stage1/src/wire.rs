@@ -36,6 +36,12 @@ pub enum Order {
         /// `resolv.conf` of its image.
         unresolved: bool,
     },
+    /// What was left of an app that ended is killed, so it may be started
+    /// again when it is time for that.
+    Again {
+        /// The app's place in the pod's list.
+        app: u16,
+    },
     /// Pass a signal on to all apps.
     Signal(i32),
     /// Stop all apps in order, each with its own signal and grace.
@@ -69,6 +75,22 @@ pub enum Report {
         app: u16,
         /// Exit status or signal.
         end: End,
+        /// Its handler runs now; [`Self::Settled`] will follow.
+        handler: bool,
+        /// It will be started again after [`Order::Again`].
+        again: bool,
+    },
+    /// An app's post-stop handler ended.
+    Settled {
+        /// The app's place in the pod's list.
+        app: u16,
+        /// It will be started again after [`Order::Again`].
+        again: bool,
+    },
+    /// An app's probe says that it is ready.
+    Ready {
+        /// The app's place in the pod's list.
+        app: u16,
     },
 }
 
@@ -136,6 +158,7 @@ impl Message for Order {
             Self::Signal(signal) => [2, signal, 0],
             Self::Stop => [3, 0, 0],
             Self::Kill => [4, 0, 0],
+            Self::Again { app } => [5, app.into(), 0],
         };
         (head, "")
     }
@@ -151,6 +174,9 @@ impl Message for Order {
             [2, signal, _] => Self::Signal(signal),
             [3, ..] => Self::Stop,
             [4, ..] => Self::Kill,
+            [5, app, _] => Self::Again {
+                app: u16::try_from(app).ok()?,
+            },
             _ => return None,
         })
     }
@@ -163,10 +189,20 @@ impl Message for Report {
             Self::Terminal => ([2, 0, 0], ""),
             Self::Namespace => ([6, 0, 0], ""),
             Self::Failed { app, text } => ([3, app.map_or(-1, i32::from), 0], text),
-            Self::Exited { app, end } => match *end {
-                End::Code(code) => ([4, (*app).into(), code], ""),
-                End::Signal(signal) => ([5, (*app).into(), signal], ""),
-            },
+            Self::Exited {
+                app,
+                end,
+                handler,
+                again,
+            } => {
+                let app = i32::from(*app) | i32::from(*handler) << 16 | i32::from(*again) << 17;
+                match *end {
+                    End::Code(code) => ([4, app, code], ""),
+                    End::Signal(signal) => ([5, app, signal], ""),
+                }
+            }
+            Self::Settled { app, again } => ([7, (*app).into(), (*again).into()], ""),
+            Self::Ready { app } => ([8, (*app).into(), 0], ""),
         }
     }
 
@@ -180,14 +216,20 @@ impl Message for Report {
                 app,
                 text: text.to_owned(),
             },
-            4 => Self::Exited {
-                app: app?,
-                end: End::Code(head[2]),
+            4 | 5 => Self::Exited {
+                app: head[1] as u16,
+                end: match head[0] {
+                    4 => End::Code(head[2]),
+                    _ => End::Signal(head[2]),
+                },
+                handler: head[1] >> 16 & 1 != 0,
+                again: head[1] >> 17 & 1 != 0,
             },
-            5 => Self::Exited {
+            7 => Self::Settled {
                 app: app?,
-                end: End::Signal(head[2]),
+                again: head[2] != 0,
             },
+            8 => Self::Ready { app: app? },
             _ => return None,
         })
     }
@@ -316,11 +358,20 @@ mod tests {
             Report::Exited {
                 app: 1,
                 end: End::Code(203),
+                handler: false,
+                again: true,
             },
             Report::Exited {
-                app: 1,
+                app: u16::MAX,
                 end: End::Signal(9),
+                handler: true,
+                again: false,
             },
+            Report::Settled {
+                app: 2,
+                again: true,
+            },
+            Report::Ready { app: 3 },
         ] {
             send(&pod, &report, &[]).unwrap();
             let got = receive::<Report>(&host).unwrap().unwrap();
@@ -340,6 +391,7 @@ mod tests {
                 devices: true,
                 unresolved: false,
             },
+            Order::Again { app: 9 },
             Order::Signal(1),
             Order::Stop,
             Order::Kill,

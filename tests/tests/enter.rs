@@ -42,9 +42,13 @@ fn enter(host: &Host, script: &str) -> Cmd {
 
 fn app_pid(host: &Host) -> i32 {
     let file = format!("pods/run/{}/apps/sh/status", host.last_uuid());
-    let text = fs::read(host.data().join(file)).unwrap();
-    let status: serde_json::Value = serde_json::from_slice(&text).unwrap();
-    i32::try_from(status["pid"].as_i64().unwrap()).unwrap()
+    let path = host.data().join(file);
+    let read = || -> Option<i64> {
+        let status: serde_json::Value = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
+        status["pid"].as_i64()
+    };
+    tests::cmd::eventually("the app's process to be known", || read().is_some());
+    i32::try_from(read().unwrap()).unwrap()
 }
 
 /// What `/proc/PID/status` of the app says, to compare by.
@@ -300,6 +304,7 @@ fn a_recycled_number_is_nobody() {
     let _pod = pod(&host, &[]);
     let uuid = host.last_uuid();
     let file = host.data().join(format!("pods/run/{uuid}/apps/sh/status"));
+    app_pid(&host);
     let text = fs::read_to_string(&file).unwrap();
     let mut status: serde_json::Value = serde_json::from_str(&text).unwrap();
     // The record's process is gone, and its number is ours now.

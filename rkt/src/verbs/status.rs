@@ -25,7 +25,7 @@ pub(crate) struct Status {
     /// Wait until the pod has ended, at most so long
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
     wait: WaitTime,
-    /// Wait until the pod has started, at most so long
+    /// Wait until every app of the pod has been ready, at most so long
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
     wait_ready: WaitTime,
     /// json or json-pretty
@@ -67,9 +67,9 @@ impl Simple for Status {
     }
 }
 
-/// Its PID 1 is known, or there will never be one.
+/// All its apps have been ready, or they will never be.
 fn is_ready(pod: &Pod) -> bool {
-    pod.state().is_over() || (pod.state() == State::Running && matches!(pod.init(), Ok(Some(_))))
+    pod.state().is_over() || (pod.state() == State::Running && pod.is_ready().unwrap_or(false))
 }
 
 fn wait(
@@ -148,6 +148,18 @@ fn text(report: &PodReport) -> String {
             };
             let key = format!("app-{}-killed", app.name);
             line(&key, &format!("signal {signal}{why}"));
+        } else if app.oom_killed {
+            let key = format!("app-{}-killed", app.name);
+            line(&key, "a process of it, for want of memory");
+        }
+        if app.restarts > 0 {
+            line(
+                &format!("app-{}-restarts", app.name),
+                &app.restarts.to_string(),
+            );
+        }
+        if let Some(last) = &app.last_exit {
+            line(&format!("app-{}-last-exit", app.name), &last.to_string());
         }
         if let Some(error) = &app.error {
             line(&format!("app-{}-error", app.name), error);

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use manifests::appc::PodManifest;
 use manifests::cni::net_info::{self, NetInfo};
-use manifests::engine::{AppStatus, PID_FILE, PPID_FILE, Process, STATUS_FILE};
+use manifests::engine::{AppStatus, PID_FILE, PPID_FILE, Process, READY_FILE, STATUS_FILE};
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
 
@@ -87,6 +87,14 @@ impl Pod {
     /// If the file cannot be read or is damaged.
     pub fn supervisor(&self) -> Result<Option<Process>, PodError> {
         self.json(PPID_FILE)
+    }
+
+    /// Whether all its apps have been ready once.
+    ///
+    /// # Errors
+    /// What stopped us from looking.
+    pub fn is_ready(&self) -> Result<bool, PodError> {
+        Ok(self.modified(READY_FILE)?.is_some())
     }
 
     /// What became of an app; `None` if it was not started yet.

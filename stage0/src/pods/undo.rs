@@ -15,6 +15,9 @@ use rustix::process::{Pid, Signal, kill_process};
 use super::{OwnedPod, PodError};
 use crate::stage1::Stage1;
 
+/// Name of the cgroup that holds all pods.
+const PODS_CGROUP: &str = "rkt";
+
 /// How long killed processes may take to leave their cgroup.
 const LAST_BREATH: Duration = Duration::from_secs(5);
 
@@ -34,6 +37,10 @@ pub(super) fn release(pod: &OwnedPod) -> Result<(), PodError> {
     for cgroup in text.lines().map(Path::new) {
         if is_ours(cgroup, &uuid) {
             remove_cgroup(cgroup).map_err(PodError::io("remove the cgroup", cgroup))?;
+            if let Some(parent) = cgroup.parent().filter(|p| p.ends_with(PODS_CGROUP)) {
+                // It goes with its last pod; until then it is not empty.
+                let _ = std::fs::remove_dir(parent);
+            }
         }
     }
     Ok(())

@@ -100,7 +100,7 @@ fn begun(pod: &Pod, apps: &[String], stage1: &Stage1) -> Result<Begun, PodError>
     let mut all = pod.supervisor()?.is_some() && pod.init()?.is_some();
     for app in apps {
         let status = pod.app_status(app)?.unwrap_or_default();
-        if status.error.is_some() && status.finished.is_some() {
+        if status.error.is_some() && status.finished.is_some() && !status.restarting {
             return Ok(Begun::Failed);
         }
         // It says that it starts right before it executes its program. One that

@@ -306,20 +306,20 @@ fn no_right(error: &io::Error) -> bool {
 
 fn make_pod(hierarchy: &Hierarchy, pod: &Path) -> Result<()> {
     let failed = |path: &Path, source| Error::system("make the cgroup", path.display())(source);
-    match fs::create_dir(pod) {
-        Ok(()) => {}
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let parent = hierarchy.root.join(PARENT);
-            match fs::create_dir(&parent) {
-                // Another pod may be the first at the same time.
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
-                    return Err(failed(&parent, e));
-                }
-                _ => {}
-            }
-            fs::create_dir(pod).map_err(|e| failed(pod, e))?;
+    let parent = hierarchy.root.join(PARENT);
+    let mut attempts = 16;
+    loop {
+        match fs::create_dir(pod) {
+            Ok(()) => break,
+            Err(e) if e.kind() == io::ErrorKind::NotFound && attempts > 0 => attempts -= 1,
+            Err(e) => return Err(failed(pod, e)),
         }
-        Err(e) => return Err(failed(pod, e)),
+        match fs::create_dir(&parent) {
+            // Another pod may be the first at the same time, and gc may remove
+            // it again before we are in it.
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(&parent, e)),
+            _ => {}
+        }
     }
     let prepared = match hierarchy.version {
         Version::V1 if hierarchy.controllers.contains(&"cpuset") => {
@@ -446,6 +446,9 @@ pub struct AppCgroups {
     directory: Option<PathBuf>,
     /// The file that counts OOM kills.
     oom: Option<PathBuf>,
+    /// The file that limits the number of processes, where they cannot be
+    /// killed at once.
+    pids: Option<PathBuf>,
 }
 
 impl AppCgroups {
@@ -464,6 +467,9 @@ impl AppCgroups {
                 }
                 if has("memory") {
                     self.oom = Some(directory.join("memory.oom_control"));
+                }
+                if has("pids") {
+                    self.pids = Some(directory.join("pids.max"));
                 }
             }
             Version::V2 => {
@@ -495,27 +501,57 @@ impl AppCgroups {
     }
 
     /// Kills what is left of an app whose main process ended, so that it does
-    /// not live on for as long as the pod does.
+    /// not live on for as long as the pod does. However it forks, nothing is
+    /// left.
     ///
     /// # Errors
     /// [`Error::System`] with what the kernel says.
     pub fn kill_rest(&self) -> Result<()> {
-        match &self.directory {
-            Some(directory) => kill_tree(directory),
-            None => Ok(()),
+        let Some(directory) = &self.directory else {
+            return Ok(());
+        };
+        match &self.pids {
+            Some(pids) if !is_dead(directory) => kill_without_forks(directory, pids),
+            _ => kill_tree(directory),
         }
     }
 
-    /// Whether the kernel killed a process of the app for want of memory.
-    pub fn oom_killed(&self) -> bool {
-        let Some(text) = self.oom.as_ref().and_then(|f| fs::read_to_string(f).ok()) else {
-            return false;
-        };
-        text.lines().any(|line| {
-            line.strip_prefix("oom_kill ")
-                .is_some_and(|count| count.trim() != "0")
-        })
+    /// How many processes of the app the kernel has killed for want of
+    /// memory.
+    pub fn oom_kills(&self) -> u64 {
+        let text = self.oom.as_ref().and_then(|f| fs::read_to_string(f).ok());
+        let count = text.as_deref().and_then(|text| {
+            text.lines()
+                .find_map(|line| line.strip_prefix("oom_kill "))
+                .and_then(|count| count.trim().parse().ok())
+        });
+        count.unwrap_or(0)
     }
+}
+
+/// On v1 processes are killed one by one, and who forks is faster; so first
+/// nobody may fork any more.
+fn kill_without_forks(directory: &Path, pids: &Path) -> Result<()> {
+    let limit = fs::read_to_string(pids).map_err(Error::system("read", pids.display()))?;
+    let set = |value: &str| {
+        fs::write(pids, value).map_err(Error::system("limit the processes in", pids.display()))
+    };
+    set("0")?;
+    let deadline = Instant::now() + LAST_BREATH;
+    let mut killed = kill_tree(directory);
+    while killed.is_ok() && !is_dead(directory) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+        killed = kill_tree(directory);
+    }
+    set(limit.trim())?;
+    killed
+}
+
+/// Whether no process is in the cgroup or below it.
+fn is_dead(cgroup: &Path) -> bool {
+    let processes = fs::read_to_string(cgroup.join("cgroup.procs"));
+    processes.is_ok_and(|processes| processes.is_empty())
+        && children(cgroup).is_ok_and(|children| children.iter().all(|child| is_dead(child)))
 }
 
 /// An [`Entrance`] on its way to another process.

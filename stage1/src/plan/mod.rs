@@ -13,7 +13,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use manifests::engine::{self, Ipc, Logs, Network, Pod};
+use manifests::engine::{self, Ipc, Logs, Network, Pod, Readiness, Restart, Streams};
 use oci_spec::runtime::{LinuxDeviceType, LinuxNamespaceType, LinuxResources, Spec};
 use sys::mount_attributes::Propagation;
 
@@ -34,6 +34,9 @@ pub struct Plan {
     pub network: Network,
     /// Its IPC namespace.
     pub ipc: Ipc,
+    /// Parameters of the tmpfs at `/dev/shm` that several apps have in common,
+    /// as they have the IPC namespace.
+    pub shm: Option<Vec<Parameter>>,
     /// The one app has the caller's standard input.
     pub interactive: bool,
     /// What the apps write is kept in files.
@@ -73,6 +76,14 @@ pub struct App {
     pub pre_start: Option<Process>,
     /// Program after it.
     pub post_stop: Option<Process>,
+    /// Program that tells whether it is ready.
+    pub probe: Option<Process>,
+    /// When it is ready.
+    pub ready: Readiness,
+    /// Whether it is started again.
+    pub restart: Restart,
+    /// What is behind its standard descriptors.
+    pub streams: Streams,
     /// What asks it to stop.
     pub stop_signal: i32,
     /// Seconds until it is killed then.
@@ -83,6 +94,8 @@ impl App {
     /// Whether something is to be written below `/proc` for it.
     pub fn needs_proc(&self) -> bool {
         self.post_stop.is_some()
+            || self.probe.is_some()
+            || !self.restart.is_no()
             || !self.sysctls.is_empty()
             || crate::identity::needs_proc(&self.process)
     }
@@ -148,7 +161,12 @@ impl Plan {
             }
             apps.push(App::new(app).map_err(|e| e.of_app(&name))?);
         }
+        let shm = match apps.len() {
+            0 | 1 => None,
+            _ => share_shm(&mut apps),
+        };
         Ok(Self {
+            shm,
             uuid: pod.uuid,
             hostname: pod.hostname,
             network: pod.network,
@@ -234,12 +252,43 @@ impl App {
                 .post_stop
                 .map(|argv| process.handler(argv))
                 .transpose()?,
+            probe: match &app.ready {
+                Readiness::Exec(argv) => Some(process.probe(argv)?),
+                Readiness::Started | Readiness::Notify => None,
+            },
+            ready: app.ready,
+            restart: app.restart,
+            streams: app.streams,
             process,
             stop_signal: app.stop_signal,
             stop_timeout: app.stop_timeout,
             name: app.name,
         })
     }
+}
+
+/// Where apps have their POSIX shared memory (shm_overview(7)).
+const SHM: &str = "/dev/shm";
+
+/// Turns each app's own tmpfs for shared memory into the pod's, whose
+/// parameters are those of the first.
+fn share_shm(apps: &mut [App]) -> Option<Vec<Parameter>> {
+    let mut shared = None;
+    for mount in apps.iter_mut().flat_map(|app| &mut app.mounts) {
+        let MountKind::New {
+            fs_type,
+            parameters,
+        } = &mut mount.kind
+        else {
+            continue;
+        };
+        if mount.target == Path::new(SHM) && fs_type.as_bytes() == b"tmpfs" {
+            let parameters = std::mem::take(parameters);
+            shared.get_or_insert_with(|| parameters.clone());
+            mount.kind = MountKind::PodShm { parameters };
+        }
+    }
+    shared
 }
 
 fn is_name_byte(byte: u8) -> bool {

@@ -57,6 +57,11 @@ pub enum MountKind {
         /// Its parameters.
         parameters: Vec<Parameter>,
     },
+    /// The tmpfs for POSIX shared memory that the pod's apps have in common.
+    PodShm {
+        /// Its parameters.
+        parameters: Vec<Parameter>,
+    },
     /// The v1 hierarchies with these controllers, each in a directory of its
     /// own, as the app's cgroup namespace shows them.
     LegacyCgroups(Vec<String>),
@@ -69,7 +74,7 @@ impl MountKind {
         match self {
             Self::LegacyCgroups(_) => true,
             Self::New { fs_type, .. } => fs_type.as_bytes() == b"cgroup2",
-            Self::Bind { .. } => false,
+            Self::Bind { .. } | Self::PodShm { .. } => false,
         }
     }
 }

@@ -149,6 +149,15 @@ impl Process {
         Ok(self)
     }
 
+    /// The same for a program that tells whether it is ready.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] when a word cannot be passed.
+    pub(super) fn probe(&self, argv: &[String]) -> Result<Self> {
+        let argv = strings("ready", Some(argv))?;
+        self.clone().command(argv, None)
+    }
+
     /// The same for a handler: root, under all the app's settings.
     pub(super) fn handler(&self, argv: Vec<String>) -> Result<Self> {
         let argv = strings("eventHandlers", Some(&argv))?;

@@ -13,13 +13,15 @@
 
 pub mod log;
 mod network;
+mod notify;
 pub mod relay;
 pub mod terminal;
 
 use std::os::fd::{OwnedFd, RawFd};
 
 use manifests::engine::{
-    self, AppStatus, LOCK_FD_ENV, PID_FILE, PIN_FDS_ENV, PPID_FILE, Pod, TIMINGS_FD_ENV,
+    self, AppStatus, Ending, LOCK_FD_ENV, PID_FILE, PIN_FDS_ENV, PPID_FILE, Pod, Readiness,
+    TIMINGS_FD_ENV,
 };
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -31,7 +33,7 @@ use crate::cgroup::{self, Cgroups};
 use crate::error::{Error, Result};
 use crate::idle::wait;
 use crate::init;
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::timings::Timings;
 use crate::wire::{self, End, Order, Received, Report};
 use crate::{record, signals, stdio};
@@ -67,12 +69,8 @@ pub fn run(uuid: &str) -> Result<i32> {
     let records = plan
         .apps
         .iter()
-        .map(|app| AppRecord {
-            name: app.name.clone(),
-            status: AppStatus::default(),
-            post_stop: app.post_stop.is_some(),
-        })
-        .collect();
+        .map(AppRecord::new)
+        .collect::<Result<_>>()?;
     let apps = plan
         .apps
         .iter()
@@ -92,6 +90,7 @@ pub fn run(uuid: &str) -> Result<i32> {
         Fork::Parent(pid, init) => (pid, init),
         Fork::Child => {
             drop((inherited.lock, wire, signals, relay, cgroups, network));
+            drop::<Vec<AppRecord>>(records);
             let start = init::Start {
                 plan,
                 device_filters,
@@ -203,8 +202,30 @@ fn read(uuid: &str) -> Result<Pod> {
 struct AppRecord {
     name: String,
     status: AppStatus,
-    /// A handler runs in its cgroups when its main process ended.
-    post_stop: bool,
+    ready: Readiness,
+    /// Where it says that it is ready.
+    notify: Option<OwnedFd>,
+    /// It has been ready once.
+    reached: bool,
+    /// Nothing of it will run any more.
+    over: bool,
+    /// How often the kernel had killed a process of its for want of memory
+    /// when it was started last.
+    oom_kills: u64,
+}
+
+impl AppRecord {
+    fn new(app: &plan::App) -> Result<Self> {
+        Ok(Self {
+            name: app.name.clone(),
+            status: AppStatus::default(),
+            notify: notify::open(&app.name, &app.ready)?,
+            ready: app.ready.clone(),
+            reached: false,
+            over: false,
+            oom_kills: 0,
+        })
+    }
 }
 
 #[derive(Debug)]
@@ -292,6 +313,16 @@ impl Supervisor {
             let alarm = self.network.as_ref().and_then(PodNetwork::alarm);
             let alarm_at = alarm.as_ref().map(|_| polled.len());
             polled.extend(alarm.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            let notify_at = polled.len();
+            let notifying: Vec<u16> = (0..self.apps.len() as u16)
+                .filter(|app| self.apps[usize::from(*app)].notify.is_some())
+                .collect();
+            polled.extend(
+                self.apps
+                    .iter()
+                    .filter_map(|app| app.notify.as_ref())
+                    .map(|socket| PollFd::new(socket, PollFlags::IN)),
+            );
             let fixed = polled.len();
             polled.extend(watched.iter().map(|&watched| self.relay.poll_fd(watched)));
             wait(&mut polled, None, &mut bloated).map_err(Error::system("wait for", "the pod"))?;
@@ -316,6 +347,16 @@ impl Supervisor {
             if wire_at.is_some_and(|at| ready[at]) {
                 self.hear()?;
                 bloated = true;
+            }
+            for app in notifying
+                .into_iter()
+                .zip(&ready[notify_at..fixed])
+                .filter_map(|(app, ready)| ready.then_some(app))
+            {
+                let socket = self.apps[usize::from(app)].notify.as_ref();
+                if socket.is_some_and(notify::hear) {
+                    self.note_ready(app);
+                }
             }
             if ready[0] {
                 return Ok(());
@@ -379,12 +420,7 @@ impl Supervisor {
             Report::Started { app } => {
                 // The mounts are made, so the images need no pin of ours.
                 self.pins.clear();
-                self.note(app, |status| {
-                    status.started = Some(record::now());
-                    status.pid = Some(sender);
-                    // It may be over by now; then nobody looks for it.
-                    status.start_time = record::start_time(sender).ok();
-                });
+                self.note_start(app, sender);
                 Ok(())
             }
             Report::Namespace => {
@@ -413,14 +449,21 @@ impl Supervisor {
                 self.failure.get_or_insert(text);
                 Ok(())
             }
-            Report::Exited { app, end } => {
-                self.note_end(app, end);
-                let over = |app: &AppRecord| app.status.finished.is_some() && !app.post_stop;
-                if let Some(cgroups) = self.cgroups.as_mut()
-                    && self.apps.iter().all(over)
-                {
-                    cgroups.remove_empty();
+            Report::Exited {
+                app,
+                end,
+                handler,
+                again,
+            } => {
+                self.note_end(app, end, again);
+                match handler {
+                    true => Ok(()),
+                    false => self.settle(app, again),
                 }
+            }
+            Report::Settled { app, again } => self.settle(app, again),
+            Report::Ready { app } => {
+                self.note_ready(app);
                 Ok(())
             }
         }
@@ -433,23 +476,68 @@ impl Supervisor {
         Ok(())
     }
 
-    fn note_end(&mut self, app: u16, end: End) {
-        if end.status() != 0 {
+    fn note_start(&mut self, app: u16, pid: i32) {
+        let Some(known) = self.apps.get(usize::from(app)) else {
+            return;
+        };
+        let ready = known.ready.is_started();
+        self.note(app, |status| {
+            if let Some(finished) = status.finished.take() {
+                status.restarts += 1;
+                status.previous = Some(Ending {
+                    finished,
+                    exit_code: status.exit_code.take(),
+                    signal: status.signal.take(),
+                    oom_killed: std::mem::take(&mut status.oom_killed),
+                });
+                status.error = None;
+            }
+            status.restarting = false;
+            status.started = Some(record::now());
+            status.pid = Some(pid);
+            // It may be over by now; then nobody looks for it.
+            status.start_time = record::start_time(pid).ok();
+            status.ready = ready;
+        });
+        if ready {
+            self.reach(app);
+        }
+    }
+
+    fn note_ready(&mut self, app: u16) {
+        let running = |app: &AppRecord| app.status.pid.is_some() && !app.status.ready;
+        if self.apps.get(usize::from(app)).is_some_and(running) {
+            self.note(app, |status| status.ready = true);
+            self.reach(app);
+        }
+    }
+
+    /// The app has been ready once; when all have, so has the pod.
+    fn reach(&mut self, app: u16) {
+        let Some(known) = self.apps.get_mut(usize::from(app)) else {
+            return;
+        };
+        if !std::mem::replace(&mut known.reached, true) && self.apps.iter().all(|app| app.reached) {
+            tell(record::ready());
+        }
+    }
+
+    fn note_end(&mut self, app: u16, end: End, again: bool) {
+        if end.status() != 0 && !again {
             self.verdict.get_or_insert(end.status());
         }
         let index = usize::from(app);
         let mut oom_killed = false;
-        if let (Some(cgroups), Some(record)) = (&self.cgroups, self.apps.get(index)) {
-            let cgroups = cgroups.app(index);
-            oom_killed = end == End::Signal(libc::SIGKILL) && cgroups.oom_killed();
-            // The last app's rest dies with the init.
-            if self.apps.len() > 1 && !record.post_stop {
-                tell(cgroups.kill_rest());
-            }
+        if let (Some(cgroups), Some(record)) = (&self.cgroups, self.apps.get_mut(index)) {
+            let kills = cgroups.app(index).oom_kills();
+            oom_killed = kills > record.oom_kills;
+            record.oom_kills = kills;
         }
         self.note(app, |status| {
             status.pid = None;
             status.start_time = None;
+            status.ready = false;
+            status.restarting = again;
             status.finished = Some(record::now());
             status.oom_killed = oom_killed;
             match end {
@@ -457,6 +545,29 @@ impl Supervisor {
                 End::Signal(signal) => status.signal = Some(signal),
             }
         });
+    }
+
+    /// Nothing of an app is to run any more, or not until it is started again.
+    fn settle(&mut self, app: u16, again: bool) -> Result<()> {
+        let index = usize::from(app);
+        let several = self.apps.len() > 1;
+        let Some(record) = self.apps.get_mut(index) else {
+            return Ok(());
+        };
+        record.over = !again;
+        if let Some(cgroups) = &mut self.cgroups {
+            // The rest of an only app dies with the init.
+            if again || several {
+                tell(cgroups.app(index).kill_rest());
+            }
+            if self.apps.iter().all(|app| app.over) {
+                cgroups.remove_empty();
+            }
+        }
+        match again {
+            true => self.order(&Order::Again { app }),
+            false => Ok(()),
+        }
     }
 
     /// Changes an app's status and writes it down.
@@ -489,6 +600,11 @@ impl Supervisor {
         if end != End::Code(0) {
             self.condemn(end);
         }
+        for index in 0..self.apps.len() {
+            if self.apps[index].status.restarting {
+                self.note(index as u16, |status| status.restarting = false);
+            }
+        }
         heard.and(removed)?;
         Ok(self.verdict.unwrap_or(0))
     }
@@ -504,7 +620,7 @@ impl Supervisor {
         for index in 0..self.apps.len() {
             let status = &self.apps[index].status;
             if status.started.is_some() && status.finished.is_none() {
-                self.note_end(index as u16, End::Signal(libc::SIGKILL));
+                self.note_end(index as u16, End::Signal(libc::SIGKILL), false);
             }
         }
     }

@@ -5,21 +5,25 @@
 //! the pod is over. It waits for the supervisor's orders and for children,
 //! and for nothing else. When it ends, the kernel kills whatever is left.
 //!
-//! An app:   waiting ──Start──▶ running ──▶ ended [──▶ post-stop] ──▶ over
-//! The pod:  running ──an app failed, Stop──▶ stopping ──all over──▶ exit
+//!     running ──an app failed for good, Stop──▶ stopping ──all over──▶ exit
+//!
+//! What becomes of one app is the business of [`life`].
 //!
 //! Invariant: nothing of the host is reachable from here once the first app
 //! runs: its root is an empty directory, and the only descriptors are its end
 //! of the wire and the way into the apps' cgroups.
 
-use std::os::fd::{AsFd, OwnedFd};
-use std::time::{Duration, Instant};
+mod life;
 
-use manifests::engine::{Ipc, Network};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::Instant;
+
+use manifests::engine::{EXIT_EXEC, Ipc, Network};
 use nix::sched::CloneFlags;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags};
-use rustix::fs::{CWD, Mode, OFlags};
+use rustix::fs::CWD;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType};
 use rustix::process::{
     DumpableBehavior, Pid, Signal, WaitOptions, set_dumpable_behavior,
@@ -27,17 +31,19 @@ use rustix::process::{
 };
 use sys::device_filter::Instruction;
 use sys::mount_attributes::{Change, MountAttributes, Propagation, set_mount_attributes};
-use sys::process::{Fork, Namespaces, SingleThread};
+use sys::process::SingleThread;
 
-use crate::app::{self, Surroundings};
+use crate::app::Surroundings;
 use crate::cgroup::Entrance;
 use crate::error::{Error, Result};
-use crate::plan::{self, Plan};
+use crate::plan::{self, Parameter, Plan};
+use crate::resolve::{self, Kind};
 use crate::rootfs::Sources;
 use crate::stdio::Stdio;
 use crate::timings::Timings;
 use crate::wire::{self, End, Order, Received, Report};
 use crate::{identity, idle, mounting, signals};
+use life::{App, Rest};
 
 /// What the supervisor hands over.
 #[derive(Debug)]
@@ -81,48 +87,16 @@ pub fn run(start: Start, proof: &SingleThread) -> ! {
     sys::process::exit(status)
 }
 
-/// The life of one app, as the init sees it.
-#[derive(Debug)]
-struct App {
-    /// What to start, until it is started.
-    waiting: Option<(plan::App, Sources)>,
-    stdio: Stdio,
-    device_filter: Option<Vec<Instruction>>,
-    main: Option<Pid>,
-    stop_signal: i32,
-    grace: Duration,
-    /// When it is killed, once it was asked to stop.
-    deadline: Option<Instant>,
-    /// What runs after it, and where.
-    post_stop: Option<PostStop>,
-    handler: Option<Pid>,
-}
-
-impl App {
-    /// Leaves the image's own `resolv.conf` visible.
-    fn keep_resolv_conf(&mut self) {
-        if let Some((plan, sources)) = &mut self.waiting {
-            sources.leave_out(plan, |mount| mount.is_resolv_conf_of_pod());
-        }
-    }
-}
-
-#[derive(Debug)]
-struct PostStop {
-    name: String,
-    process: plan::Process,
-    mounts: Option<OwnedFd>,
-    entrance: Entrance,
-}
-
 #[derive(Debug)]
 struct Init {
     apps: Vec<App>,
     around: Surroundings,
     children: SignalFd,
     stopping: bool,
-    /// The null device, until it replaces the caller's descriptors.
-    null: Option<OwnedFd>,
+    /// The null device, for whoever has nothing to say.
+    quiet: Stdio,
+    /// The caller's descriptors are ours no more.
+    aloof: bool,
     /// There may be memory to give back.
     bloated: bool,
 }
@@ -137,28 +111,15 @@ fn prepare(
     mut around: Surroundings,
 ) -> std::result::Result<Init, Refusal> {
     match namespaces(&plan, &around).and_then(|()| mounts(&plan, &mut around)) {
-        Ok((sources, null, children)) => {
+        Ok((sources, quiet, children)) => {
             drop(pins);
             let apps = plan
                 .apps
                 .into_iter()
                 .zip(sources)
                 .zip(given)
-                .map(|((mut app, sources), (stdio, device_filter))| App {
-                    stdio,
-                    device_filter,
-                    main: None,
-                    stop_signal: app.stop_signal,
-                    grace: Duration::from_secs(app.stop_timeout.into()),
-                    deadline: None,
-                    post_stop: app.post_stop.take().map(|process| PostStop {
-                        name: app.name.clone(),
-                        process,
-                        mounts: None,
-                        entrance: Entrance::default(),
-                    }),
-                    handler: None,
-                    waiting: Some((app, sources)),
+                .map(|((app, sources), (stdio, device_filter))| {
+                    App::new(app, sources, stdio, device_filter)
                 })
                 .collect();
             Ok(Init {
@@ -166,7 +127,8 @@ fn prepare(
                 around,
                 children,
                 stopping: false,
-                null: Some(null),
+                quiet,
+                aloof: false,
                 bloated: true,
             })
         }
@@ -231,11 +193,9 @@ fn die_with_the_supervisor(wire: &OwnedFd) -> Result<()> {
 }
 
 /// Takes hold of what comes from the host, then lets go of the host's tree.
-fn mounts(plan: &Plan, around: &mut Surroundings) -> Result<(Vec<Sources>, OwnedFd, SignalFd)> {
+fn mounts(plan: &Plan, around: &mut Surroundings) -> Result<(Vec<Sources>, Stdio, SignalFd)> {
     around.timings.mark("mounts");
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    let null = rustix::fs::openat(CWD, c"/dev/null", flags, Mode::empty())
-        .map_err(Error::system("open", "/dev/null"))?;
+    let quiet = Stdio::quiet()?;
     // Mounts that appear on the host below a volume travel in, nothing
     // travels out.
     let inwards = Change {
@@ -245,7 +205,7 @@ fn mounts(plan: &Plan, around: &mut Surroundings) -> Result<(Vec<Sources>, Owned
     };
     set_mount_attributes(CWD, c"/", inwards)
         .map_err(Error::system("cut off", "the pod's mounts"))?;
-    let sources = plan
+    let mut sources = plan
         .apps
         .iter()
         .map(|app| Sources::open(app).map_err(|e| e.of_app(&app.name)))
@@ -253,17 +213,37 @@ fn mounts(plan: &Plan, around: &mut Surroundings) -> Result<(Vec<Sources>, Owned
     if plan.apps.iter().any(plan::App::needs_proc) {
         around.proc = Some(identity::private_proc()?);
     }
-    let attributes = MountAttributes::READ_ONLY
-        | MountAttributes::NO_SUID
-        | MountAttributes::NO_DEV
-        | MountAttributes::NO_EXEC;
+    let attributes = MountAttributes::NO_SUID | MountAttributes::NO_DEV | MountAttributes::NO_EXEC;
     let nothing = mounting::new_file_system(c"tmpfs", &[], attributes)
         .map_err(Error::system("mount", "an empty root"))?;
     mounting::attach_over_root(&nothing)
         .and_then(|()| mounting::pivot(&nothing))
         .map_err(Error::system("pivot to", "an empty root"))?;
+    if let Some(parameters) = &plan.shm {
+        let shm = shared_memory(&nothing, parameters)
+            .map_err(Error::system("mount", "the pod's shared memory"))?;
+        for (app, sources) in plan.apps.iter().zip(&mut sources) {
+            sources.share_shm(app, &shm)?;
+        }
+    }
+    mounting::change(
+        &nothing,
+        MountAttributes::READ_ONLY,
+        MountAttributes::empty(),
+        false,
+    )
+    .map_err(Error::system("make read-only", "the empty root"))?;
     let children = signals::watch(&[nix::sys::signal::Signal::SIGCHLD])?;
-    Ok((sources, null, children))
+    Ok((sources, quiet, children))
+}
+
+/// A tmpfs in the init's root, where apps' mounts can be copied from.
+fn shared_memory(root: &OwnedFd, parameters: &[Parameter]) -> std::io::Result<OwnedFd> {
+    let attributes = MountAttributes::NO_SUID | MountAttributes::NO_DEV | MountAttributes::NO_EXEC;
+    let shm = mounting::new_file_system(c"tmpfs", parameters, attributes)?;
+    let place = resolve::mount_point(root, Path::new("/shm"), Kind::Directory)?;
+    mounting::attach(&shm, place)?;
+    Ok(shm)
 }
 
 impl Init {
@@ -291,16 +271,32 @@ impl Init {
                 };
                 self.obey(message, descriptors, proof)?;
             }
-            if self.stopping {
-                self.stop_next();
-            }
+            self.tick(proof)?;
         }
         Ok(())
     }
 
+    /// Does what it is time for.
+    fn tick(&mut self, proof: &SingleThread) -> Result<()> {
+        if self.stopping {
+            for app in &mut self.apps {
+                if matches!(app.rest, Rest::Held | Rest::Due(_)) {
+                    app.forget();
+                }
+            }
+            if let Some(app) = self.apps.iter_mut().rev().find(|app| app.main.is_some()) {
+                app.stop();
+            }
+        }
+        for (index, app) in self.apps.iter_mut().enumerate() {
+            app.tick(index as u16, &self.quiet, &self.around, proof)?;
+        }
+        self.let_go()
+    }
+
     /// Waits for the wire and for children, and tells which it was.
     fn wait(&mut self) -> Result<(bool, bool)> {
-        let deadline = self.apps.iter().filter_map(|app| app.deadline).min();
+        let deadline = self.apps.iter().filter_map(App::alarm).min();
         let mut polled = [
             PollFd::new(&self.around.wire, PollFlags::IN),
             PollFd::new(&self.children, PollFlags::IN),
@@ -312,9 +308,7 @@ impl Init {
     }
 
     fn over(&self) -> bool {
-        self.apps.iter().all(|app| {
-            app.main.is_none() && app.handler.is_none() && (app.waiting.is_none() || self.stopping)
-        })
+        self.apps.iter().all(|app| app.is_over(self.stopping))
     }
 
     fn obey(
@@ -335,12 +329,20 @@ impl Init {
                         app.keep_resolv_conf();
                     }
                     let entrance = Entrance::from_list(descriptors, unified, devices);
-                    self.start(app, entrance, proof)?;
+                    if let Some(life) = self.apps.get_mut(usize::from(app)) {
+                        life.start(app, entrance, &self.around, proof)?;
+                    }
+                    self.let_go()?;
                 }
             }
             Order::Signal(signal) => {
                 for pid in self.apps.iter().filter_map(|app| app.main) {
                     kill(pid, signal);
+                }
+            }
+            Order::Again { app } => {
+                if let Some(app) = self.apps.get_mut(usize::from(app)) {
+                    app.release();
                 }
             }
             Order::Stop => self.stopping = true,
@@ -357,61 +359,14 @@ impl Init {
         Ok(())
     }
 
-    fn start(&mut self, index: u16, entrance: Entrance, proof: &SingleThread) -> Result<()> {
-        let Some(app) = self.apps.get_mut(usize::from(index)) else {
-            return Ok(());
-        };
-        let Some((plan, sources)) = app.waiting.take() else {
-            return Ok(());
-        };
-        let failed = || Error::attempt("start", "its process");
-        let unified = entrance.unified.as_ref().map(AsFd::as_fd);
-        let forked = sys::process::fork(proof, Namespaces::MOUNT, unified)
-            .map_err(|e| failed().because(e).of_app(&plan.name))?;
-        let pid = match forked {
-            Fork::Child => {
-                let birth = app::Birth {
-                    index,
-                    stdio: &app.stdio,
-                    entrance: &entrance,
-                    device_filter: app.device_filter.as_deref(),
-                    around: &self.around,
-                    proof,
-                };
-                birth.run(&plan, sources)
-            }
-            Fork::Parent(pid, _) => pid,
-        };
-        app.main = Pid::from_raw(pid);
-        match &mut app.post_stop {
-            // The handler wants the app's mounts when the app is gone.
-            Some(post_stop) => {
-                post_stop.mounts = Some(
-                    mounts_of(&self.around, pid)
-                        .map_err(|e| failed().because(e).of_app(&plan.name))?,
-                );
-                post_stop.entrance = entrance;
-            }
-            // Or the supervisor would wait for us to write.
-            None => app.stdio = Stdio::default(),
-        }
-        self.let_go()
-    }
-
     /// Lets go of the caller's standard descriptors when nobody is left who
     /// would be born with them.
     fn let_go(&mut self) -> Result<()> {
-        let born = |app: &App| app.waiting.is_none() && app.post_stop.is_none();
-        if !self.apps.iter().all(born) {
+        if self.aloof || !self.apps.iter().all(App::is_barren) {
             return Ok(());
         }
-        if let Some(null) = self.null.take() {
-            let failed = || Error::attempt("let go of", "the caller's descriptors");
-            rustix::stdio::dup2_stdin(&null).map_err(|e| failed().because(e))?;
-            rustix::stdio::dup2_stdout(&null).map_err(|e| failed().because(e))?;
-            rustix::stdio::dup2_stderr(&null).map_err(|e| failed().because(e))?;
-        }
-        Ok(())
+        self.aloof = true;
+        self.quiet.take()
     }
 
     /// Takes the status of every child that ended.
@@ -428,95 +383,40 @@ impl Init {
 
     fn note(&mut self, pid: Pid, end: End, proof: &SingleThread) -> Result<()> {
         for (index, app) in self.apps.iter_mut().enumerate() {
+            let index = index as u16;
             if app.main == Some(pid) {
-                app.main = None;
-                app.deadline = None;
-                if end.status() != 0 {
-                    self.stopping = true;
-                }
-                if let Some(handler) = app.post_stop.take() {
-                    app.handler = post_stop(&handler, &app.stdio, &self.around, proof)?;
-                    app.stdio = Stdio::default();
-                }
-                let report = Report::Exited {
-                    app: index as u16,
+                let (handler, again) = app.ended(index, end, self.stopping, &self.around, proof)?;
+                self.stopping |= end.status() != 0 && !again;
+                return self.tell(&Report::Exited {
+                    app: index,
                     end,
-                };
-                return wire::send(&self.around.wire, &report, &[])
-                    .map_err(Error::system("reach", "the supervisor"));
+                    handler,
+                    again,
+                });
             }
             if app.handler == Some(pid) {
-                app.handler = None;
-                if end.status() != 0 {
+                let again = app.settle();
+                // That it could not be executed was told by itself.
+                if !matches!(end.status(), 0 | EXIT_EXEC) {
                     let error = Error::Handler {
                         handler: "post-stop",
                         outcome: format!("ended with status {}", end.status()),
                     };
-                    self.around.report_failure(Some(index as u16), &error);
+                    self.around.report_failure(Some(index), &error);
                 }
-                return Ok(());
+                return self.tell(&Report::Settled { app: index, again });
+            }
+            match app.probed(pid, end) {
+                Some(true) => return self.tell(&Report::Ready { app: index }),
+                Some(false) => return Ok(()),
+                None => {}
             }
         }
         Ok(())
     }
 
-    /// Asks the last app that still runs to stop, and kills it when its time
-    /// is over.
-    fn stop_next(&mut self) {
-        let Some(app) = self.apps.iter_mut().rev().find(|app| app.main.is_some()) else {
-            return;
-        };
-        let Some(pid) = app.main else { return };
-        match app.deadline {
-            None => {
-                kill(pid, app.stop_signal);
-                // A stopped process would not notice.
-                kill(pid, libc::SIGCONT);
-                app.deadline = Some(Instant::now() + app.grace);
-            }
-            Some(deadline) if deadline <= Instant::now() => {
-                kill(pid, libc::SIGKILL);
-                app.deadline = Some(Instant::now() + Duration::from_secs(1));
-            }
-            Some(_) => {}
-        }
-    }
-}
-
-fn mounts_of(around: &Surroundings, pid: i32) -> std::io::Result<OwnedFd> {
-    let proc = around.proc.as_ref().ok_or(rustix::io::Errno::BADF)?;
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(
-        proc,
-        format!("{pid}/ns/mnt"),
-        flags,
-        Mode::empty(),
-    )?)
-}
-
-fn post_stop(
-    handler: &PostStop,
-    stdio: &Stdio,
-    around: &Surroundings,
-    proof: &SingleThread,
-) -> Result<Option<Pid>> {
-    let Some(mounts) = &handler.mounts else {
-        return Ok(None);
-    };
-    let entrance = &handler.entrance;
-    let unified = entrance.unified.as_ref().map(AsFd::as_fd);
-    let forked = sys::process::fork(proof, Namespaces::empty(), unified)
-        .map_err(Error::system("run", "the post-stop handler"))?;
-    match forked {
-        Fork::Child => app::run_post_stop(
-            &handler.name,
-            &handler.process,
-            mounts,
-            stdio,
-            entrance,
-            around,
-        ),
-        Fork::Parent(pid, _) => Ok(Pid::from_raw(pid)),
+    fn tell(&self, report: &Report) -> Result<()> {
+        wire::send(&self.around.wire, report, &[]).map_err(Error::system("reach", "the supervisor"))
     }
 }
 
