@@ -1,10 +1,12 @@
 //! From flags to a running pod: what `run` and `run-prepared` have in common.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use manifests::engine::{Ipc, Logs, Network};
 use manifests::network::{DnsFlags, Hosts, NetChoice, Resolver};
 use stage0::images::Images;
+use stage0::metadata;
 use stage0::networks;
 use stage0::pods::OwnedPod;
 use stage0::prepare::Blueprint;
@@ -24,9 +26,11 @@ pub(crate) fn runtime(flags: &RuntimeFlags, context: &Context) -> Result<Runtime
         domain: flags.dns_domain.clone().unwrap_or_default(),
     };
     let resolver = Resolver::parse(&dns)?;
+    let network = network(&flags.net, &resolver, context)?;
     Ok(Runtime {
         hostname: flags.hostname.clone(),
-        network: network(&flags.net, &resolver, context)?,
+        metadata: metadata(flags, &network, context)?,
+        network,
         ipc: match flags.ipc.as_str() {
             "parent" => Ipc::Parent,
             _ => Ipc::Private,
@@ -37,6 +41,22 @@ pub(crate) fn runtime(flags: &RuntimeFlags, context: &Context) -> Result<Runtime
         logs: logs(flags)?,
         insecure: context.insecure(),
     })
+}
+
+/// The socket of the metadata service, which must run; asked before the pod is
+/// made.
+fn metadata(
+    flags: &RuntimeFlags,
+    network: &Network,
+    context: &Context,
+) -> Result<Option<PathBuf>, Failure> {
+    if !flags.mds_register {
+        return Ok(None);
+    }
+    let socket = metadata::socket(context.data_dir()?);
+    metadata::host_address(network)?;
+    metadata::check(&socket)?;
+    Ok(Some(socket))
 }
 
 /// Least that may be kept of an app's output: a few long lines.

@@ -176,7 +176,10 @@ impl<'a> Files<'a> {
             Err(Errno::NOTDIR | Errno::LOOP) => return Ok(None),
             Err(e) => return Err(PrepareError::io("look into the image for", path)(e)),
         };
-        make_dir(&path, mode)?;
+        // A run of this pod may have been cut off after this.
+        if !path.is_dir() {
+            make_dir(&path, mode)?;
+        }
         let like_it = || {
             std::os::unix::fs::chown(&path, Some(uid), Some(gid))?;
             std::fs::set_permissions(&path, Permissions::from_mode(mode))
@@ -251,6 +254,7 @@ mod tests {
             hosts,
             interactive: false,
             logs: None,
+            metadata: None,
             insecure: manifests::insecure::InsecureOptions::default(),
         }
     }

@@ -24,6 +24,7 @@ use rustix::io::FdFlags;
 
 use crate::behaviour::{self, Behaviour};
 use crate::images::{AppRoot, Images, ROOTFS};
+use crate::metadata::{self, MetadataError};
 use crate::names;
 use crate::networks;
 use crate::pods::{APPS, OwnedPod, Place, PodError};
@@ -59,6 +60,8 @@ pub struct Runtime {
     pub interactive: bool,
     /// What the apps write is kept in files.
     pub logs: Option<Logs>,
+    /// The metadata service at this socket shall know the pod.
+    pub metadata: Option<PathBuf>,
     /// Which protections are off.
     pub insecure: InsecureOptions,
 }
@@ -94,6 +97,9 @@ pub enum StartError {
     /// Its files cannot be read.
     #[error(transparent)]
     Pod(#[from] PodError),
+    /// The metadata service did not take it.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
     /// The pod's directory.
     #[error("cannot transition to run")]
     Transition(#[source] PodError),
@@ -150,7 +156,42 @@ fn hand_over(
     runtime: &Runtime,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<OwnedFd>, StartError> {
-    let engine = resolve(pod, blueprint, images, runtime, tell)?;
+    let Some(socket) = &runtime.metadata else {
+        return write_down(pod, blueprint, images, runtime, None, tell);
+    };
+    let host = metadata::host_address(&runtime.network)?;
+    // The record first: gc unregisters whatever may have been registered.
+    crate::prepare::write(&pod.path().join(metadata::REGISTERED), b"")?;
+    let manifests: Vec<_> = blueprint
+        .images
+        .iter()
+        .map(|image| &image.manifest)
+        .collect();
+    let known = metadata::register(socket, pod.uuid(), &blueprint.manifest, &manifests)?;
+    let url = format!("http://{host}:{}/{}", known.port, known.token);
+    let written = write_down(pod, blueprint, images, runtime, Some(&url), tell);
+    if written.is_err() {
+        // The error that brought us here is the one to tell.
+        let _forgotten = metadata::unregister(socket, pod.uuid());
+    }
+    written
+}
+
+/// `identity` is the pod's URL at the metadata service.
+fn write_down(
+    pod: &mut OwnedPod,
+    blueprint: &Blueprint,
+    images: &Images<'_>,
+    runtime: &Runtime,
+    identity: Option<&str>,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Vec<OwnedFd>, StartError> {
+    let mut engine = resolve(pod, blueprint, images, runtime, tell)?;
+    if let Some(url) = identity {
+        for app in &mut engine.apps {
+            environment::set(&mut app.spec, "AC_METADATA_URL", url);
+        }
+    }
     if let Some(reason) = images.fallback() {
         tell(&format!("disabling overlay support: \"{reason}\""));
     }

@@ -286,6 +286,23 @@ mod contended {
         host.assert_no_pod_leaks();
     }
 
+    /// Up to where `run-prepared` moves the pod, it can be killed and tried again.
+    #[test]
+    fn a_run_that_was_cut_off_can_be_tried_again() {
+        let host = host();
+        let uuid = prepare(&host);
+        for delay in [5, 10, 15, 20, 30] {
+            let running = host.rkt(["run-prepared", "--net=none", &uuid]).spawn();
+            std::thread::sleep(std::time::Duration::from_millis(delay));
+            running.signal(Signal::SIGKILL);
+            running.wait();
+            if host.state(&uuid) != "prepared" {
+                return;
+            }
+        }
+        host.rkt(["run-prepared", "--net=none", &uuid]).run().ok();
+    }
+
     #[test]
     fn gc_leaves_pods_that_start_alone() {
         let host = host();

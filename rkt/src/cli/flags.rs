@@ -172,6 +172,9 @@ pub(crate) struct RuntimeFlags {
     /// Give the app this terminal (one app only)
     #[arg(long)]
     pub(crate) interactive: bool,
+    /// Let the metadata service (rkt metadata-service) tell the apps who they are
+    #[arg(long)]
+    pub(crate) mds_register: bool,
     /// Leave the pod running on its own and print its UUID once its apps have started; what they
     /// write is kept for rkt logs
     #[arg(long)]

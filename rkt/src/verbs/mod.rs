@@ -12,6 +12,7 @@ mod image;
 mod list;
 mod logs;
 mod man;
+mod metadata_service;
 mod network;
 mod prepare;
 mod rm;
@@ -96,6 +97,9 @@ pub(crate) const ALL: &[Verb] = &[
     plain::<network::List>(&["network", "list"]),
     as_root(plain::<network::Check>(&["network", "check"])),
     plain::<trust::Trust>(&["trust"]),
+    as_root(plain::<metadata_service::MetadataService>(&[
+        "metadata-service",
+    ])),
     plain::<config::Config>(&["config"]),
     plain::<version::Version>(&["version"]),
     plain::<completion::Completion>(&["completion"]),

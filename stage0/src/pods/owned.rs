@@ -1,7 +1,7 @@
 //! A pod whose exclusive lock this process holds.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::fs::{FlockOperation, Mode, OFlags, flock};
@@ -117,6 +117,11 @@ impl OwnedPod {
     /// The pod's UUID.
     pub fn uuid(&self) -> Uuid {
         self.uuid
+    }
+
+    /// The data directory it belongs to.
+    pub(super) fn data_dir(&self) -> &Path {
+        self.pods.dir.parent().unwrap_or(&self.pods.dir)
     }
 
     /// Its directory now; another after [`move_to`](Self::move_to).

@@ -13,6 +13,7 @@ use manifests::engine::{CGROUP_FILE, NETWORK_DIRECTORY};
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::{OwnedPod, PodError};
+use crate::metadata;
 use crate::stage1::Stage1;
 
 /// Name of the cgroup that holds all pods.
@@ -27,6 +28,10 @@ const LAST_BREATH: Duration = Duration::from_secs(5);
 /// If a network cannot be left, or a cgroup cannot be emptied or removed; the next gc tries again.
 pub(super) fn release(pod: &OwnedPod) -> Result<(), PodError> {
     leave_networks(pod)?;
+    if pod.path().join(metadata::REGISTERED).exists() {
+        metadata::unregister(&metadata::socket(pod.data_dir()), pod.uuid())
+            .map_err(|e| PodError::io("unregister", pod.path())(io::Error::other(e)))?;
+    }
     let file = pod.path().join(CGROUP_FILE);
     let text = match std::fs::read_to_string(&file) {
         Ok(text) => text,

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! built-in defaults < --inherit-env < image < --environment
-//!                   < --set-env-file < --set-env < AC_APP_NAME
+//!                   < --set-env-file < --set-env < AC_APP_NAME, AC_METADATA_URL
 //! ```
 //!
 //! Source: rkt's command-line reference, "Environment precedence" (the order
@@ -11,6 +11,7 @@
 use std::path::Path;
 
 use manifests::appc::{EnvironmentName, EnvironmentVariable};
+use oci_spec::runtime::Spec;
 
 use super::request::{EnvironmentFileError, PodEnvironment};
 
@@ -80,6 +81,17 @@ pub fn of_process(
     );
     environment.push(("AC_APP_NAME".to_owned(), app.to_owned()));
     environment
+}
+
+/// Sets a variable of an OCI process, over whatever the app says of it.
+pub(crate) fn set(spec: &mut Spec, name: &str, value: &str) {
+    let Some(process) = spec.process_mut() else {
+        return;
+    };
+    let mut environment = process.env().clone().unwrap_or_default();
+    environment.retain(|variable| variable.split('=').next() != Some(name));
+    environment.push(format!("{name}={value}"));
+    process.set_env(Some(environment));
 }
 
 /// Reads the text of a `--set-env-file`: `NAME=VALUE` lines; empty ones and
