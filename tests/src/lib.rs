@@ -32,6 +32,7 @@ pub mod oci;
 pub mod pty;
 pub mod registry;
 pub mod rootfs;
+pub mod shell;
 pub mod skip;
 pub mod web;
 

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tests::shell::host;
 use tests::{Aci, Compression, Host, OciImage, Rootfs};
 
 /// How many times each campaign kills; `RKT_TEST_KILLS=5000` for a long one.
@@ -23,12 +24,6 @@ fn kills() -> u32 {
 fn moment(kill: u32, of: u32, whole: Duration) -> Duration {
     let part = f64::from(kill) / f64::from(of.max(1));
     whole.mul_f64(part * part * 1.1)
-}
-
-fn host() -> Host {
-    let host = Host::new();
-    host.fetch_aci(&Aci::busybox("example.com/sh", &["/bin/sh", "-c"]));
-    host
 }
 
 /// The states that are no lie for a pod whose `rkt run` was killed.

@@ -8,23 +8,14 @@ use std::fs;
 use std::os::fd::AsRawFd;
 use std::process::Stdio;
 
-use tests::{Aci, Cmd, Host, Output};
-
-fn host() -> Host {
-    let host = Host::new();
-    host.fetch_aci(&Aci::busybox("example.com/sh", &["/bin/sh", "-c"]));
-    host
-}
+use tests::shell::{detached, host};
+use tests::{Cmd, Host, Output};
 
 fn detach(host: &Host, flags: &[&str], script: &str) -> Cmd {
     let mut words = vec!["run", "--detach", "--net=none"];
     words.extend(flags);
     words.extend(["example.com/sh", "--", script]);
     host.rkt(words)
-}
-
-fn detached(host: &Host, script: &str) -> String {
-    detach(host, &[], script).run().ok().text().to_owned()
 }
 
 fn supervisor(host: &Host, uuid: &str) -> i32 {

@@ -8,27 +8,8 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use tests::{Aci, Cmd, Host, Running};
-
-fn host() -> Host {
-    let host = Host::new();
-    host.fetch_aci(&Aci::busybox("example.com/sh", &["/bin/sh", "-c"]));
-    host
-}
-
-fn prepare(host: &Host, script: &str) -> String {
-    host.rkt(["prepare", "--quiet", "example.com/sh", "--", script])
-        .run()
-        .ok()
-        .text()
-        .to_owned()
-}
-
-fn run(host: &Host, script: &str) -> String {
-    host.rkt(["run", "--net=none", "example.com/sh", "--", script])
-        .run();
-    host.last_uuid()
-}
+use tests::shell::{host, prepared, ran};
+use tests::{Cmd, Host, Running};
 
 fn start(host: &Host) -> (Running, String) {
     let mut running = host
@@ -73,7 +54,7 @@ fn prepare_prints_the_uuid_last_and_runs_nothing() {
 #[test]
 fn a_prepared_pod_runs_once() {
     let host = host();
-    let uuid = prepare(&host, "echo ran $AC_APP_NAME; exit 4");
+    let uuid = prepared(&host, "echo ran $AC_APP_NAME; exit 4");
     host.rkt(["run-prepared", "--net=none", &uuid[..8]])
         .run()
         .code_is(4)
@@ -118,7 +99,7 @@ fn a_prepared_pod_keeps_what_prepare_was_told() {
 #[test]
 fn two_cannot_run_one_prepared_pod() {
     let host = host();
-    let uuid = prepare(&host, "echo won; sleep 0.5");
+    let uuid = prepared(&host, "echo won; sleep 0.5");
     let both: Vec<Running> = (0..2)
         .map(|_| host.rkt(["run-prepared", "--net=none", &uuid]).spawn())
         .collect();
@@ -233,7 +214,7 @@ mod status {
     #[test]
     fn speaks_json() {
         let host = host();
-        let uuid = run(&host, "exit 3");
+        let uuid = ran(&host, "exit 3");
         let pod = host
             .rkt(["status", "--format=json", &uuid])
             .run()
@@ -268,7 +249,7 @@ mod status {
     #[test]
     fn a_uuid_that_is_none_is_named() {
         let host = host();
-        run(&host, "true");
+        ran(&host, "true");
         host.rkt(["status", "ffffffff"]).run().fails(
             254,
             "status",
@@ -282,7 +263,7 @@ mod status {
     #[test]
     fn an_ambiguous_uuid_says_how_many() {
         let host = host();
-        let uuids: Vec<String> = (0..20).map(|_| prepare(&host, "true")).collect();
+        let uuids: Vec<String> = (0..20).map(|_| prepared(&host, "true")).collect();
         let count = |c: char| uuids.iter().filter(|u| u.starts_with(c)).count();
         let (first, n) = "0123456789abcdef"
             .chars()
@@ -316,7 +297,7 @@ mod list {
     #[test]
     fn has_the_references_columns() {
         let host = host();
-        let uuid = run(&host, "true");
+        let uuid = ran(&host, "true");
         let out = host.rkt(["list"]).run().ok();
         let header: Vec<&str> = out
             .stdout
@@ -355,8 +336,8 @@ mod list {
     fn tells_every_state() {
         let host = host();
         let (running, alive) = start(&host);
-        let prepared = prepare(&host, "true");
-        let exited = run(&host, "true");
+        let prepared = prepared(&host, "true");
+        let exited = ran(&host, "true");
         for (uuid, state) in [
             (&alive, "running"),
             (&prepared, "prepared"),
@@ -391,7 +372,7 @@ mod list {
     fn speaks_json() {
         let host = host();
         host.rkt(["list", "--format=json"]).run().ok();
-        let uuid = run(&host, "exit 2");
+        let uuid = ran(&host, "exit 2");
         let pod = host.listed(&uuid);
         assert_eq!(pod["state"], "exited");
         assert_eq!(pod["apps"][0]["exit_code"], 2);
@@ -403,8 +384,8 @@ mod list {
     #[test]
     fn a_damaged_pod_hides_nothing() {
         let host = host();
-        let good = run(&host, "true");
-        let bad = run(&host, "true");
+        let good = ran(&host, "true");
+        let bad = ran(&host, "true");
         fs::write(
             host.data().join(format!("pods/run/{bad}/pod")),
             "{ not json",
@@ -468,7 +449,7 @@ mod stop {
     #[test]
     fn refuses_what_never_ran_and_goes_on_with_the_others() {
         let host = host();
-        let prepared = prepare(&host, "true");
+        let prepared = prepared(&host, "true");
         let (running, uuid) = start(&host);
         let out = host
             .rkt(["stop", "--force", &prepared, &uuid])
@@ -489,7 +470,7 @@ mod rm {
     #[test]
     fn removes_what_is_over_and_prints_it() {
         let host = host();
-        let (exited, prepared) = (run(&host, "true"), prepare(&host, "true"));
+        let (exited, prepared) = (ran(&host, "true"), prepared(&host, "true"));
         let out = host.rkt(["rm", &exited, &prepared]).run().ok();
         let printed: Vec<&str> = out.stdout.lines().collect();
         assert_eq!(
@@ -518,7 +499,7 @@ mod rm {
     fn removes_the_others_when_one_fails() {
         let host = host();
         let (_running, alive) = start(&host);
-        let exited = run(&host, "true");
+        let exited = ran(&host, "true");
         let out = host.rkt(["rm", &alive, &exited]).run().code_is(254);
         assert_eq!(out.stdout, format!("\"{exited}\"\n"), "{out}");
         assert!(
@@ -534,7 +515,7 @@ mod gc {
     #[test]
     fn marks_then_waits_out_the_grace() {
         let host = host();
-        let uuid = run(&host, "true");
+        let uuid = ran(&host, "true");
         let out = host.rkt(["gc"]).run().ok();
         assert!(
             out.stderr
@@ -562,7 +543,7 @@ mod gc {
     fn leaves_the_living_alone() {
         let host = host();
         let (mut running, uuid) = start(&host);
-        let prepared = prepare(&host, "true");
+        let prepared = prepared(&host, "true");
         host.rkt(["gc", "--grace-period=0s"]).run().ok();
         assert!(running.is_running());
         assert_eq!(host.state(&uuid), "running");
@@ -577,7 +558,7 @@ mod gc {
     fn can_be_run_twice_at_once() {
         let host = host();
         for _ in 0..10 {
-            run(&host, "true");
+            ran(&host, "true");
         }
         let both: Vec<Running> = (0..4)
             .map(|_| host.rkt(["gc", "--grace-period=0s"]).spawn())
@@ -606,7 +587,7 @@ mod gc {
 #[test]
 fn the_pod_manifest_is_the_users_truth() {
     let host = host();
-    let uuid = prepare(&host, "true");
+    let uuid = prepared(&host, "true");
     let text = fs::read(host.data().join(format!("pods/prepared/{uuid}/pod"))).unwrap();
     let manifest: Value = serde_json::from_slice(&text).unwrap();
     assert_eq!(manifest["acKind"], "PodManifest");
@@ -620,7 +601,7 @@ fn the_pod_manifest_is_the_users_truth() {
 #[test]
 fn verbs_may_be_shortened_and_are_explained() {
     let host = host();
-    let uuid = run(&host, "true");
+    let uuid = ran(&host, "true");
     host.rkt(["stat", &uuid]).run().ok();
     let out = host.rkt(["frobnicate"]).run().code_is(254);
     assert!(
@@ -647,4 +628,33 @@ fn verbs_may_be_shortened_and_are_explained() {
     }
     let out = Cmd::new(tests::host::binary("rkt")).run().code_is(2);
     assert!(out.stderr.contains("missing command"), "{out}");
+}
+
+#[test]
+fn bash_completes_the_pods_that_the_verb_is_for() {
+    let host = host();
+    let (waits, ended) = (prepared(&host, "true"), ran(&host, "true"));
+    let script = host.path().join("completion");
+    let text = host.rkt(["completion", "bash"]).run().ok().stdout;
+    fs::write(&script, text).unwrap();
+    let path = tests::host::binary("rkt");
+    let complete = |words: &[&str]| {
+        let dir = format!("--dir={}", host.data().display());
+        let line = format!(
+            "PATH={}:$PATH; source {}; COMP_WORDS=(rkt {dir} {} ''); \
+             COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); \
+             _rkt_and_names rkt '' status; printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            path.parent().unwrap().display(),
+            script.display(),
+            words.join(" "),
+        );
+        let out = Cmd::new("bash").args(["-c", &line]).run().ok();
+        let lines: Vec<String> = out.stdout.lines().map(str::to_owned).collect();
+        lines
+    };
+    let has = |words: &[&str], uuid: &String| complete(words).contains(uuid);
+    assert!(has(&["run-prepared"], &waits) && !has(&["run-prepared"], &ended));
+    assert!(has(&["export"], &ended) && !has(&["export"], &waits));
+    assert!(has(&["status"], &ended) && has(&["rm"], &waits));
+    assert!(has(&["run"], &"example.com/sh:1.0.0".to_owned()));
 }

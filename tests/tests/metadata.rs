@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use tests::{Aci, Host, Running};
 
 fn host() -> Host {
-    let host = Host::new();
+    let host = Host::with_own_network();
     let mut aci = Aci::busybox("example.com/sh", &["/bin/sh", "-c"]);
     aci.manifest["annotations"] = serde_json::json!([{"name": "homepage", "value": "http://x"}]);
     host.fetch_aci(&aci);

@@ -11,47 +11,9 @@ use std::path::PathBuf;
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tests::Host;
 use tests::cmd::eventually;
-use tests::{Aci, Host};
-
-fn sh() -> Aci {
-    Aci::busybox("example.com/sh", &["/bin/sh", "-c"])
-}
-
-fn host() -> Host {
-    let host = Host::new();
-    host.fetch_aci(&sh());
-    host
-}
-
-fn run(host: &Host, script: &str) -> String {
-    host.rkt(["run", "--net=none", "example.com/sh", "--", script])
-        .run();
-    host.last_uuid()
-}
-
-fn detach(host: &Host, script: &str) -> String {
-    host.rkt([
-        "run",
-        "--detach",
-        "--net=none",
-        "example.com/sh",
-        "--",
-        script,
-    ])
-    .run()
-    .ok()
-    .text()
-    .to_owned()
-}
-
-fn prepare(host: &Host) -> String {
-    host.rkt(["prepare", "--quiet", "example.com/sh", "--", "true"])
-        .run()
-        .ok()
-        .text()
-        .to_owned()
-}
+use tests::shell::{self, detached, host, prepared, ran};
 
 fn directory(host: &Host, uuid: &str) -> PathBuf {
     let found = host
@@ -82,7 +44,7 @@ mod broken {
     #[test]
     fn whatever_is_damaged_is_listed_and_removed() {
         let host = host();
-        let good = run(&host, "true");
+        let good = ran(&host, "true");
         for file in [
             "pod",
             "engine.json",
@@ -92,7 +54,7 @@ mod broken {
             "apps/sh/status",
         ] {
             for text in [None, Some(""), Some("{ not json"), Some("\u{0}\u{7}[]")] {
-                let bad = run(&host, "exit 3");
+                let bad = ran(&host, "exit 3");
                 let path = directory(&host, &bad).join(file);
                 match text {
                     Some(text) => fs::write(&path, text).unwrap(),
@@ -123,7 +85,7 @@ mod broken {
     #[test]
     fn what_is_no_directory_is_listed_and_removed() {
         let host = host();
-        let good = run(&host, "true");
+        let good = ran(&host, "true");
         let runs = host.data().join("pods/run");
         let (file, link) = (
             "aaaaaaaa-0000-4000-8000-000000000001",
@@ -147,7 +109,7 @@ mod broken {
     #[test]
     fn gc_takes_it_too() {
         let host = host();
-        let bad = run(&host, "true");
+        let bad = ran(&host, "true");
         fs::remove_file(directory(&host, &bad).join("pod")).unwrap();
         host.rkt(["gc", "--grace-period=0s"]).run().ok();
         host.assert_no_pods();
@@ -160,7 +122,7 @@ mod cut_off {
     #[test]
     fn a_killed_supervisor_is_told_and_cleaned_up() {
         let host = host();
-        let uuid = detach(&host, "sleep 60");
+        let uuid = detached(&host, "sleep 60");
         kill(supervisor(&host, &uuid), Signal::SIGKILL).unwrap();
         eventually("the pod's end", || host.state(&uuid) == "exited");
         let status = host.rkt(["status", &uuid]).run().ok();
@@ -177,7 +139,7 @@ mod cut_off {
     #[test]
     fn a_restart_of_the_host_is_told_and_no_recycled_pid_believed() {
         let host = host();
-        let uuid = detach(&host, "sleep 60");
+        let uuid = detached(&host, "sleep 60");
         kill(supervisor(&host, &uuid), Signal::SIGKILL).unwrap();
         eventually("the pod's end", || host.state(&uuid) == "exited");
         let mut innocent = std::process::Command::new("sleep")
@@ -205,7 +167,7 @@ mod cut_off {
     #[test]
     fn a_stopped_starter_blocks_nobody() {
         let host = host();
-        let fast = prepare(&host);
+        let fast = prepared(&host, "true");
         let mut stopped = None;
         // Somewhere between the making of the directory and the pod's life.
         for delay in [1, 3, 5, 8, 12] {
@@ -231,9 +193,9 @@ mod contended {
     fn every_verb_refuses_the_states_that_are_not_its() {
         let host = host();
         let (prepared, running, exited) = (
-            prepare(&host),
-            detach(&host, "sleep 60"),
-            run(&host, "true"),
+            prepared(&host, "true"),
+            detached(&host, "sleep 60"),
+            ran(&host, "true"),
         );
         let refused = |words: &[&str], says: &[&str]| {
             host.rkt(words).run().fails(254, words[0], says);
@@ -264,7 +226,7 @@ mod contended {
     fn two_commands_on_one_pod_end_as_one() {
         let host = host();
         for _ in 0..8 {
-            let uuid = run(&host, "true");
+            let uuid = ran(&host, "true");
             let both = [["rm", &uuid], ["rm", &uuid]].map(|words| host.rkt(words).spawn());
             let outs = both.map(tests::Running::wait);
             assert!(
@@ -276,7 +238,7 @@ mod contended {
             assert!(!host.pod_directories().iter().any(|p| p.ends_with(&uuid)));
         }
         for _ in 0..4 {
-            let uuid = detach(&host, "sleep 60");
+            let uuid = detached(&host, "sleep 60");
             let both = [vec!["stop", "--force", &uuid], vec!["rm", "--force", &uuid]]
                 .map(|words| host.rkt(words).spawn());
             let outs = both.map(tests::Running::wait);
@@ -290,7 +252,7 @@ mod contended {
     #[test]
     fn a_run_that_was_cut_off_can_be_tried_again() {
         let host = host();
-        let uuid = prepare(&host);
+        let uuid = prepared(&host, "true");
         for delay in [5, 10, 15, 20, 30] {
             let running = host.rkt(["run-prepared", "--net=none", &uuid]).spawn();
             std::thread::sleep(std::time::Duration::from_millis(delay));
@@ -332,9 +294,9 @@ mod disks {
     #[test]
     fn a_full_disk_is_told_and_leaves_nothing_half_made() {
         let host = Host::on_tmpfs("24M");
-        host.fetch_aci(&sh());
-        let exited = run(&host, "true");
-        let logging = detach(
+        host.fetch_aci(&shell::image());
+        let exited = ran(&host, "true");
+        let logging = detached(
             &host,
             "while :; do echo a line that fills the disk; sleep .01; done",
         );
@@ -361,9 +323,9 @@ mod disks {
     #[test]
     fn on_a_read_only_disk_pods_can_be_looked_at() {
         let host = Host::on_tmpfs("32M");
-        host.fetch_aci(&sh());
-        let exited = run(&host, "exit 4");
-        let prepared = prepare(&host);
+        host.fetch_aci(&shell::image());
+        let exited = ran(&host, "exit 4");
+        let prepared = prepared(&host, "true");
         let remount = |flags: MsFlags| {
             let none: Option<&str> = None;
             mount(none, host.data(), none, MsFlags::MS_REMOUNT | flags, none).unwrap();

@@ -8,34 +8,8 @@
 use std::fs;
 
 use nix::sys::signal::Signal;
+use tests::shell::{app, host, pod, sh};
 use tests::{Aci, Cmd, Host, OciImage, Output, Rootfs};
-
-/// A host with the image `example.com/sh`, whose exec is `/bin/sh -c`.
-fn host() -> Host {
-    let host = Host::new();
-    host.fetch_aci(&Aci::busybox("example.com/sh", &["/bin/sh", "-c"]));
-    host
-}
-
-/// Pod flags, then what the shell in the one app runs.
-fn pod(host: &Host, flags: &[&str], script: &str) -> Cmd {
-    let mut words = vec!["run", "--net=none"];
-    words.extend(flags);
-    words.extend(["example.com/sh", "--", script]);
-    host.rkt(words)
-}
-
-/// The same with flags of the app.
-fn app(host: &Host, flags: &[&str], script: &str) -> Output {
-    let mut words = vec!["run", "--net=none", "example.com/sh"];
-    words.extend(flags);
-    words.extend(["--", script]);
-    host.rkt(words).run()
-}
-
-fn sh(host: &Host, script: &str) -> Output {
-    pod(host, &[], script).run().ok()
-}
 
 const NAMESPACES: [&str; 6] = ["pid", "mnt", "ipc", "uts", "cgroup", "net"];
 

@@ -239,6 +239,7 @@ pub(crate) fn man_pages(dir: &std::path::Path) -> Result<(), Failure> {
 pub(crate) fn bash_completion() {
     let mut script = Vec::new();
     clap_complete::generate(clap_complete::aot::Bash, &mut root(), "rkt", &mut script);
+    script.extend_from_slice(include_bytes!("completion.bash"));
     crate::output::say(&String::from_utf8_lossy(&script));
 }
 

@@ -16,6 +16,11 @@ use crate::report::{self, Detail, PodReport, PodState};
 #[derive(Debug, Args)]
 #[command(
     about = "tell the state of a pod",
+    long_about = "Tell the state of a pod, one key=value a line: state, reason (if the pod did not \
+        end by itself), created, started, networks, pid, exited; for each app its exit code \
+        (app-NAME), the signal that killed it, why it could not be started, its image and who \
+        vouched for that.\n\n\
+        With --format=json the object is that of rkt list, and each app has \"verification\".",
     after_help = "EXAMPLES:\n    rkt status 5bc080ca\n    rkt status --wait=10s 5bc080ca\n    rkt status --format=json-pretty 5bc080ca"
 )]
 pub(crate) struct Status {

@@ -1,4 +1,4 @@
-//! `bench start|memory|fetch|images|all [--rounds=N] [--json]`: what rkt costs, beside
+//! `bench start|memory|fetch|images|pods|all [--rounds=N] [--json]`: what rkt costs, beside
 //! its peers, on this machine, in one run.
 //!
 //! Every contender runs once per round, one after the other, so that a slow
@@ -18,6 +18,7 @@ mod image;
 mod images;
 mod memory;
 mod phases;
+mod pods;
 mod report;
 mod start;
 
@@ -25,16 +26,17 @@ use std::process::ExitCode;
 
 use report::Report;
 
-const USAGE: &str = "usage: bench start|memory|fetch|images|all [--rounds=N] [--json]
+const USAGE: &str = "usage: bench start|memory|fetch|images|pods|all [--rounds=N] [--json]
 
   start    one app, no network, a stored image: command to command
   memory   PSS of everything that watches over one idle pod
   fetch    a 4-layer image of about 1 GB from a registry on loopback, gzip and
            zstd, the first and the second time, and the memory it takes
   images   listing 1,000 images, finding one by name, removing a large one
+  pods     a list of 1,000 pods, gc of 500, 16 starts at once, 500 idle pods
   all      all of these
 
-  --rounds=N   rounds to take medians of (start: 40, others: 3)
+  --rounds=N   rounds to take medians of (start: 40, pods: 20, others: 3)
   --json       the same numbers for programs";
 
 fn main() -> ExitCode {
@@ -49,7 +51,7 @@ fn main() -> ExitCode {
                 return ExitCode::SUCCESS;
             }
             (_, Some(n)) if n.parse().is_ok_and(|n: usize| n > 0) => rounds = n.parse().ok(),
-            ("start" | "memory" | "fetch" | "images" | "all", _) if what.is_none() => {
+            ("start" | "memory" | "fetch" | "images" | "pods" | "all", _) if what.is_none() => {
                 what = Some(word)
             }
             _ => {
@@ -78,6 +80,9 @@ fn main() -> ExitCode {
     }
     if matches!(what.as_str(), "images" | "all") {
         reports.extend(images::run(rounds.unwrap_or(3)));
+    }
+    if matches!(what.as_str(), "pods" | "all") {
+        reports.extend(pods::run(rounds.unwrap_or(20)));
     }
     if json {
         println!("{}", report::json(&reports));
