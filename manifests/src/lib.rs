@@ -18,3 +18,4 @@ pub mod network;
 pub mod oci;
 pub mod platform;
 pub mod trust;
+pub mod unit_file;

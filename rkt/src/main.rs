@@ -5,6 +5,7 @@
 //! use, so only the verb that was asked for is even described to the parser.
 
 mod cli;
+mod declared;
 mod failure;
 mod fetching;
 mod output;
@@ -16,5 +17,10 @@ mod verbs;
 mod wishes;
 
 fn main() -> std::process::ExitCode {
-    cli::main(std::env::args_os().skip(1))
+    let mut words = std::env::args_os();
+    let program = words.next().map(std::path::PathBuf::from);
+    // systemd knows a generator by its file name only.
+    let generator = program.is_some_and(|path| path.ends_with("rkt-generator"));
+    let verb = generator.then(|| "generator".into());
+    cli::main(verb.into_iter().chain(words))
 }

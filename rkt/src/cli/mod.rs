@@ -93,14 +93,36 @@ pub(crate) fn with_images<V: WithImages>(
     verb: &Verb,
     words: Vec<String>,
 ) -> Result<ExitCode, Usage> {
+    let (global, flags, images) = parse_with_images::<V>(verb, words)?;
+    let context = Context::new(global, verb.leaf());
+    Ok(guarded(verb, &context, || flags.run(images, &context)))
+}
+
+fn parse_with_images<V: WithImages>(
+    verb: &Verb,
+    words: Vec<String>,
+) -> Result<(Global, V, Images), Usage> {
     let pod = verb.full_command();
     let split = lexer::split(&pod, &images::command(), words, V::APP_ARGUMENTS)?;
     let matches = lexer::parse(pod, split.pod)?;
     let global = <Global as clap::FromArgMatches>::from_arg_matches(&matches)?;
     let flags = V::from_arg_matches(&matches)?;
-    let images = Images::parse(split.apps, split.mounts)?;
-    let context = Context::new(global, verb.leaf());
-    Ok(guarded(verb, &context, || flags.run(images, &context)))
+    Ok((global, flags, Images::parse(split.apps, split.mounts)?))
+}
+
+/// Would `rkt run WORDS` be understood?
+///
+/// # Errors
+/// The message that would be printed if not.
+pub(crate) fn check_run(words: Vec<String>) -> Result<(), String> {
+    let verbs::Found::Verb(verb, _) = verbs::find(&["run"]) else {
+        unreachable!("run is a verb");
+    };
+    match parse_with_images::<verbs::Run>(verb, words) {
+        Ok(_) => Ok(()),
+        Err(Usage::Clap(error)) => Err(help::message(&error)),
+        Err(Usage::Message(message)) => Err(message),
+    }
 }
 
 /// Runs a verb and tells its failure.

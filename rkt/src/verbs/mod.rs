@@ -7,6 +7,7 @@ mod enter;
 mod export;
 mod fetch;
 mod gc;
+mod generator;
 mod help;
 mod image;
 mod list;
@@ -14,6 +15,7 @@ mod logs;
 mod man;
 mod metadata_service;
 mod network;
+mod pod;
 mod prepare;
 mod rm;
 mod run;
@@ -29,6 +31,8 @@ use clap::{Args, Command};
 
 use crate::cli::{self, Simple, Verb, WithImages};
 use crate::failure::Failure;
+
+pub(crate) use run::Run;
 
 /// The entry of a verb whose flags are all it has.
 const fn plain<V: Simple>(path: &'static [&'static str]) -> Verb {
@@ -96,6 +100,8 @@ pub(crate) const ALL: &[Verb] = &[
     plain::<image::Gc>(&["image", "gc"]),
     plain::<network::List>(&["network", "list"]),
     as_root(plain::<network::Check>(&["network", "check"])),
+    plain::<pod::Check>(&["pod", "check"]),
+    plain::<pod::Show>(&["pod", "show"]),
     plain::<trust::Trust>(&["trust"]),
     as_root(plain::<metadata_service::MetadataService>(&[
         "metadata-service",
@@ -105,6 +111,7 @@ pub(crate) const ALL: &[Verb] = &[
     plain::<completion::Completion>(&["completion"]),
     plain::<help::Help>(&["help"]),
     hidden(plain::<man::Man>(&["man"])),
+    hidden(plain::<generator::Generator>(&["generator"])),
 ];
 
 /// What the first words of a line name.
@@ -189,6 +196,7 @@ pub(crate) fn about_group(group: &str) -> &'static str {
         "app" => "change and use the apps of a running pod",
         "image" => "operate on the images in the store",
         "network" => "look at the networks that pods can join",
+        "pod" => "check and show pods that are declared in files",
         _ => "several commands",
     }
 }
