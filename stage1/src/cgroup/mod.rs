@@ -1,6 +1,7 @@
 //! The pod's cgroups, whichever version the host has.
 //!
 //!     HIERARCHY/rkt/UUID/APP
+//!     HIERARCHY/…/web.service/UUID/APP    in a unit that delegates its cgroup
 //!
 //! A host has one unified hierarchy (v2), several legacy ones (v1), or both
 //! (hybrid), where a controller is in one of them only. [`Plan::new`] finds
@@ -15,6 +16,7 @@
 //! Invariant: whatever is created was recorded before, see [`Plan::record`].
 
 mod devices;
+mod home;
 mod v1;
 mod v2;
 
@@ -29,6 +31,7 @@ use rustix::fs::{CWD, Mode, OFlags};
 use sys::device_filter::Instruction;
 
 use crate::error::{Error, Result};
+use home::Home;
 
 /// Where the hierarchies are mounted (systemd's file hierarchy, and everyone's).
 pub(crate) const MOUNT: &str = "/sys/fs/cgroup";
@@ -55,6 +58,10 @@ struct Hierarchy {
     root: PathBuf,
     version: Version,
     controllers: Vec<&'static str>,
+    /// The cgroup below which the pod's is.
+    parent: PathBuf,
+    /// `parent` is a unit's, which was delegated to us.
+    of_unit: bool,
 }
 
 /// One value to write into one file. Controllers go by their names on v1.
@@ -90,8 +97,10 @@ pub struct Plan {
     uuid: String,
     hierarchies: Vec<Hierarchy>,
     apps: Vec<AppPlan>,
-    /// Somebody asked for a limit, so doing without is not allowed.
-    required: bool,
+    home: Home,
+    /// The controllers of the limits that somebody asked for: doing without is
+    /// not allowed.
+    required: Vec<&'static str>,
 }
 
 impl Plan {
@@ -109,7 +118,8 @@ impl Plan {
             uuid: uuid.to_owned(),
             hierarchies: Vec::new(),
             apps: Vec::new(),
-            required: false,
+            home: Home::look(host.unified.as_deref())?,
+            required: Vec::new(),
         };
         for controller in ALWAYS {
             if let Some((root, version)) = host.find(controller) {
@@ -122,7 +132,39 @@ impl Plan {
                 .map_err(|e| e.of_app(name))?;
             plan.apps.push(app);
         }
+        plan.settle()?;
         Ok(plan)
+    }
+
+    /// In a unit: makes sure that its cgroup can hand down what is needed.
+    fn settle(&mut self) -> Result<()> {
+        let unit = self
+            .hierarchies
+            .iter_mut()
+            .find(|h| h.of_unit && h.version == Version::V2);
+        let Some(unit) = unit else { return Ok(()) };
+        let free = home::stand_aside(unit)?;
+        let file = unit.parent.join("cgroup.controllers");
+        let available = fs::read_to_string(&file).map_err(Error::system("read", file.display()))?;
+        // Devices are no controller on v2 but a program at the app's cgroup.
+        let (kept, lost): (Vec<_>, Vec<_>) = unit.controllers.iter().partition(|c| {
+            **c == "devices" || free && available.split_whitespace().any(|a| a == v2::name(c))
+        });
+        unit.controllers = kept;
+        match lost.iter().find(|c| self.required.contains(c)) {
+            None => Ok(()),
+            Some(controller) => Err(Error::Refused {
+                field: "linux.resources",
+                value: (*controller).to_owned(),
+                reason: if free {
+                    "the unit's cgroup does not have this controller: set Delegate=yes in its \
+                     [Service] section"
+                } else {
+                    "the unit's cgroup holds other processes too and so hands down no \
+                     controllers: let the unit execute rkt itself"
+                },
+            }),
+        }
     }
 
     fn app(&mut self, host: &Host, name: &str, resources: &LinuxResources) -> Result<AppPlan> {
@@ -150,13 +192,13 @@ impl Plan {
                     });
                 }
             }
-            self.required = true;
+            self.required.push(controller);
         }
         settings.extend(self.unified(host, resources)?);
         let rules = resources.devices().as_deref().unwrap_or_default();
         let mut device_filter = None;
         if !rules.is_empty() {
-            self.required = true;
+            self.required.push("devices");
             if let Some((root, Version::V1)) = host.find("devices") {
                 settings.extend(devices::v1(rules)?);
                 self.need(root, Version::V1, "devices");
@@ -199,7 +241,7 @@ impl Plan {
                 _ => return Err(refuse("this host has the controller not on cgroup v2")),
             }
             settings.push(Setting::new(controller, file.as_str(), value));
-            self.required = true;
+            self.required.push(controller);
         }
         Ok(settings)
     }
@@ -209,11 +251,16 @@ impl Plan {
         match known {
             Some(hierarchy) if hierarchy.controllers.contains(&controller) => {}
             Some(hierarchy) => hierarchy.controllers.push(controller),
-            None => self.hierarchies.push(Hierarchy {
-                root,
-                version,
-                controllers: vec![controller],
-            }),
+            None => {
+                let (parent, of_unit) = self.home.parent(&root, version, controller);
+                self.hierarchies.push(Hierarchy {
+                    root,
+                    version,
+                    controllers: vec![controller],
+                    parent,
+                    of_unit,
+                });
+            }
         }
     }
 
@@ -236,7 +283,7 @@ impl Plan {
     }
 
     fn directory(&self, hierarchy: &Hierarchy) -> PathBuf {
-        hierarchy.root.join(PARENT).join(&self.uuid)
+        hierarchy.parent.join(&self.uuid)
     }
 
     /// Makes the cgroups and sets their limits.
@@ -253,7 +300,7 @@ impl Plan {
         };
         match self.fill(&mut made) {
             Ok(()) => Ok(made),
-            Err(Error::System { source, .. }) if !self.required && no_right(&source) => {
+            Err(Error::System { source, .. }) if self.required.is_empty() && no_right(&source) => {
                 made.remove()?;
                 Ok(Cgroups {
                     pods: Vec::new(),
@@ -306,7 +353,7 @@ fn no_right(error: &io::Error) -> bool {
 
 fn make_pod(hierarchy: &Hierarchy, pod: &Path) -> Result<()> {
     let failed = |path: &Path, source| Error::system("make the cgroup", path.display())(source);
-    let parent = hierarchy.root.join(PARENT);
+    let parent = &hierarchy.parent;
     let mut attempts = 16;
     loop {
         match fs::create_dir(pod) {
@@ -314,19 +361,24 @@ fn make_pod(hierarchy: &Hierarchy, pod: &Path) -> Result<()> {
             Err(e) if e.kind() == io::ErrorKind::NotFound && attempts > 0 => attempts -= 1,
             Err(e) => return Err(failed(pod, e)),
         }
-        match fs::create_dir(&parent) {
+        match fs::create_dir(parent) {
             // Another pod may be the first at the same time, and gc may remove
             // it again before we are in it.
-            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(&parent, e)),
+            Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(failed(parent, e)),
             _ => {}
         }
     }
     let prepared = match hierarchy.version {
         Version::V1 if hierarchy.controllers.contains(&"cpuset") => {
-            v1::inherit_cpuset(&hierarchy.root.join(PARENT)).and_then(|()| v1::inherit_cpuset(pod))
+            v1::inherit_cpuset(&hierarchy.parent).and_then(|()| v1::inherit_cpuset(pod))
         }
         Version::V1 => Ok(()),
-        Version::V2 => v2::enable(&hierarchy.root, pod, &hierarchy.controllers),
+        Version::V2 => {
+            // A unit's own cgroup has got its controllers from systemd.
+            let root = (!hierarchy.of_unit).then_some(hierarchy.root.as_path());
+            let down = root.into_iter().chain([hierarchy.parent.as_path(), pod]);
+            v2::enable(down, &hierarchy.controllers)
+        }
     };
     if prepared.is_err() {
         fs::remove_dir(pod).map_err(Error::system("remove the cgroup", pod.display()))?;

@@ -173,8 +173,8 @@ fn hugetlb(resources: &LinuxResources) -> Result<Vec<Setting>> {
         .collect())
 }
 
-/// Hands the controllers down from the root to the pod's cgroup.
-pub(super) fn enable(root: &Path, pod: &Path, controllers: &[&str]) -> Result<()> {
+/// Hands the controllers down in these cgroups, the highest first.
+pub(super) fn enable<'a>(down: impl Iterator<Item = &'a Path>, controllers: &[&str]) -> Result<()> {
     let mut value = String::new();
     for controller in controllers {
         // Devices are no controller here but a program at the cgroup.
@@ -186,7 +186,7 @@ pub(super) fn enable(root: &Path, pod: &Path, controllers: &[&str]) -> Result<()
     if value.is_empty() {
         return Ok(());
     }
-    for directory in [root, &root.join(super::PARENT), pod] {
+    for directory in down {
         let file = directory.join("cgroup.subtree_control");
         fs::write(&file, value.trim_start())
             .map_err(Error::system("hand controllers down in", file.display()))?;

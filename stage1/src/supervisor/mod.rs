@@ -12,6 +12,7 @@
 //! is made, so that gc can undo what a killed supervisor could not.
 
 pub mod log;
+mod manager;
 mod network;
 mod notify;
 pub mod relay;
@@ -39,6 +40,7 @@ use crate::wire::{self, End, Order, Received, Report};
 use crate::{record, signals, stdio};
 use network::PodNetwork;
 pub use network::{ask, check, collect};
+use manager::Manager;
 use relay::Relay;
 use terminal::RawTerminal;
 
@@ -113,6 +115,7 @@ pub fn run(uuid: &str) -> Result<i32> {
         raw: None,
         cgroups: None,
         network,
+        manager: Manager::find(),
         pins: inherited.pins,
         verdict: None,
         failure: None,
@@ -240,6 +243,7 @@ struct Supervisor {
     raw: Option<RawTerminal>,
     cgroups: Option<Cgroups>,
     network: Option<PodNetwork>,
+    manager: Manager,
     pins: Vec<OwnedFd>,
     /// The status of the first app that failed.
     verdict: Option<i32>,
@@ -374,6 +378,7 @@ impl Supervisor {
                 }
                 libc::SIGTERM | libc::SIGINT => {
                     self.asked += 1;
+                    self.manager.stopping();
                     match self.asked {
                         1 => self.order(&Order::Stop)?,
                         2 => self.order(&Order::Kill)?,
@@ -519,6 +524,7 @@ impl Supervisor {
         };
         if !std::mem::replace(&mut known.reached, true) && self.apps.iter().all(|app| app.reached) {
             tell(record::ready());
+            self.manager.ready(self.apps.len());
         }
     }
 

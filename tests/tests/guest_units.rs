@@ -1,0 +1,163 @@
+//! A pod is a unit: declared in a file, started, limited, watched and stopped
+//! by a real systemd.
+#![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
+
+use tests::guest::{Debian, Guest, Kernel, Output};
+use tests::{Aci, Compression};
+
+/// A guest with rkt as generator, and `example.com/sh` in its store, whose
+/// exec is `/bin/sh -c`.
+fn with_pods(guest: Option<Guest>) -> Option<Guest> {
+    let dir = tempfile::tempdir().unwrap();
+    let aci = Aci::busybox("example.com/sh", &["/bin/sh", "-c"]);
+    let file = aci.write(dir.path(), "sh", Compression::Plain);
+    let bytes = std::fs::read(file).unwrap();
+    Some(
+        guest?
+            .rkt()?
+            .bytes("/in/sh.aci", 0o644, bytes)
+            .text("/etc/rkt/pods/web.pod", 0o644, WEB)
+            .text("/etc/rkt/pods/bad.pod", 0o644, "[Pod]\nPrt=80\n")
+            .text("/etc/rkt/pods/once@.pod", 0o644, ONCE),
+    )
+}
+
+const WEB: &str = "
+[Unit]
+Description=A web server
+[Pod]
+Network=none
+InsecureOptions=image
+[App web]
+Image=example.com/sh
+Arguments='echo serving; cat /proc/self/cgroup >&2; trap \"exit 0\" TERM; while :; do sleep 0.1; done'
+[Service]
+MemoryMax=96M
+TasksMax=33
+[Install]
+WantedBy=multi-user.target
+";
+
+const ONCE: &str = "
+[Pod]
+Network=none
+InsecureOptions=image
+[App once]
+Image=example.com/sh
+Arguments='exit %i'
+";
+
+const PREPARE: &str = "
+    set -e
+    mkdir -p /usr/lib/systemd/system-generators
+    ln -s /usr/bin/rkt /usr/lib/systemd/system-generators/rkt-generator
+    rkt --insecure-options=image fetch --full /in/sh.aci >id
+    systemctl daemon-reload
+";
+
+fn run(guest: &Guest, script: &str) -> Output {
+    guest.run(&format!("{PREPARE}{script}"))
+}
+
+/// Both systemd versions, on this machine's kernel.
+fn containers() -> impl Iterator<Item = Option<Guest>> {
+    Debian::ALL.into_iter().map(Guest::nspawn)
+}
+
+/// A kernel of its own, with all controllers on cgroup v2.
+fn machine() -> impl Iterator<Item = Option<Guest>> {
+    std::iter::once_with(|| Guest::qemu(Kernel::V6_12))
+}
+
+#[test]
+fn a_declared_pod_is_started_limited_and_stopped_as_a_unit() {
+    for guest in containers().chain(machine()).filter_map(with_pods) {
+        let out = run(
+            &guest,
+            "
+            echo wanted=$(readlink /run/systemd/generator/multi-user.target.wants/web.service)
+            systemctl start web.service
+            echo active=$(systemctl is-active web.service)
+            echo text=$(systemctl show --value -p StatusText web.service)
+            main=$(systemctl show --value -p MainPID web.service)
+            echo main=$(cat /proc/$main/comm)
+            unit=/sys/fs/cgroup$(systemctl show --value -p ControlGroup web.service)
+            echo unit=$unit
+            echo below=$(cd $unit && find . -type d | sort | sed -E 's/[0-9a-f-]{36}/UUID/' | tr '\\n' ' ')
+            echo memory=$(cat $unit/memory.max 2>/dev/null)
+            systemctl daemon-reload
+            echo after_reload=$(cat $unit/memory.max 2>/dev/null)
+            rkt pod show web | tail -n 2
+            systemctl stop web.service
+            echo result=$(systemctl show --value -p Result web.service)
+            echo left=$(rkt list --no-legend | wc -l)
+            [ -e $unit ] || echo cgroup=gone
+            ",
+        );
+        assert_eq!(out.status, 0, "{out}");
+        assert_eq!(out.value("wanted"), "../web.service", "{out}");
+        assert_eq!(out.value("active"), "active", "{out}");
+        assert_eq!(out.value("text"), "1 app running", "{out}");
+        assert_eq!(out.value("main"), "rkt-stage1", "{out}");
+        assert!(out.value("unit").ends_with("/web.service"), "{out}");
+        let below = out.value("below");
+        assert!(below.contains("./UUID/web"), "{out}");
+        let limited = out.value("memory");
+        assert_eq!(limited, out.value("after_reload"), "{out}");
+        if !limited.is_empty() {
+            assert_eq!(limited, (96 << 20).to_string(), "{out}");
+            assert!(below.contains("./supervisor"), "{out}");
+        }
+        assert_eq!(out.value("result"), "success", "{out}");
+        assert_eq!(out.value("left"), "0", "{out}");
+        assert_eq!(out.value("cgroup"), "gone", "{out}");
+    }
+}
+
+#[test]
+fn a_template_runs_with_its_instance_and_its_status_is_the_apps() {
+    for guest in containers().filter_map(with_pods) {
+        let out = run(
+            &guest,
+            "
+            systemctl start once@0.service
+            systemctl start once@7.service || true
+            for n in 0 7; do
+                while systemctl is-active -q once@$n.service; do sleep 0.1; done
+                echo status$n=$(systemctl show --value -p ExecMainStatus once@$n.service)
+                echo result$n=$(systemctl show --value -p Result once@$n.service)
+            done
+            ",
+        );
+        assert_eq!(out.value("status0"), "0", "{out}");
+        assert_eq!(out.value("result0"), "success", "{out}");
+        assert_eq!(out.value("status7"), "7", "{out}");
+        assert_eq!(out.value("result7"), "exit-code", "{out}");
+    }
+}
+
+#[test]
+fn a_wrong_file_is_a_unit_that_fails_and_says_why() {
+    for guest in containers().filter_map(with_pods) {
+        let out = run(
+            &guest,
+            "
+            rkt pod check 2>&1 || echo check=$?
+            systemctl start bad.service || echo start=failed
+            journalctl --no-pager -o cat -u bad.service
+            sed -i s/Prt=80/Hostname=x/ /etc/rkt/pods/bad.pod
+            printf '[App a]\\nImage=example.com/sh\\n' >>/etc/rkt/pods/bad.pod
+            rkt pod check /etc/rkt/pods/bad.pod 2>&1 || echo again=$?
+            sed -i s/Hostname=/HostName=/ /etc/rkt/pods/bad.pod
+            rkt pod check /etc/rkt/pods/bad.pod && echo right=yes
+            ",
+        );
+        assert_eq!(out.value("check"), "254", "{out}");
+        assert_eq!(out.value("start"), "failed", "{out}");
+        let line = "/etc/rkt/pods/bad.pod:2: unknown key Prt= in [Pod]; did you mean Port=?";
+        assert!(out.stdout.matches(line).count() >= 2, "{out}");
+        assert_eq!(out.value("again"), "254", "{out}");
+        assert!(out.stdout.contains("did you mean HostName=?"), "{out}");
+        assert_eq!(out.value("right"), "yes", "{out}");
+    }
+}
