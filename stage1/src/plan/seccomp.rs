@@ -22,14 +22,16 @@ use sys::seccomp::{FilterFlags, Program};
 
 use crate::error::{Error, Result};
 
+mod compact;
+
 /// What we keep until the host restarts; others may look.
 const RUN: &str = "/run/rkt";
 
 /// Where compiled filters are kept; others may not.
 const CACHE: &str = "/run/rkt/seccomp";
 
-/// Changed when [`build`] makes another program from the same section.
-const FORMAT: &[u8] = b"rkt seccomp 1\0";
+/// Changed when another program is made from the same section.
+const FORMAT: &[u8] = b"rkt seccomp 2\0";
 
 /// A compiled filter.
 #[derive(Debug, Clone)]
@@ -54,7 +56,8 @@ impl Filter {
         if let Some(program) = cached.as_deref().and_then(load) {
             return Ok(Some(Self { program, flags }));
         }
-        let bytes = build(section)?;
+        let long = build(section)?;
+        let bytes = compact::compact(&long).unwrap_or(long);
         if let Some(file) = cached {
             // A full or read-only /run only costs the next start its time.
             let _kept = store(&file, &bytes);

@@ -38,9 +38,9 @@ use crate::plan::{self, Plan};
 use crate::timings::Timings;
 use crate::wire::{self, End, Order, Received, Report};
 use crate::{record, signals, stdio};
+use manager::Manager;
 use network::PodNetwork;
 pub use network::{ask, check, collect};
-use manager::Manager;
 use relay::Relay;
 use terminal::RawTerminal;
 
