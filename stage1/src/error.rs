@@ -1,6 +1,7 @@
 //! What can go wrong, and how it is told.
 
-use std::io;
+use std::fmt;
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use manifests::engine::{EXIT_EXEC, EXIT_FAILURE};
@@ -96,6 +97,14 @@ pub enum Error {
         /// Why.
         source: Box<Error>,
     },
+}
+
+/// Tells people a line on standard error. One that cannot be written is lost
+/// (`eprintln!` would panic): a pod does not end because the disk with its
+/// supervisor's log is full, or because nobody listens any more.
+pub fn say(line: fmt::Arguments<'_>) {
+    let text = format!("{line}\n");
+    let _lost = io::stderr().write_all(text.as_bytes());
 }
 
 /// A step that may fail, for when several calls make it up.

@@ -16,21 +16,21 @@ fn main() -> ExitCode {
     let status = match words.as_slice() {
         ["enter", _, app, _program, ..] => stage1::enter::run(app, arguments[3..].to_vec())
             .unwrap_or_else(|error| {
-                eprintln!("enter: {}", error.line());
+                stage1::error::say(format_args!("enter: {}", error.line()));
                 error.exit_status()
             }),
         ["run", uuid] => stage1::supervisor::run(uuid).unwrap_or_else(|error| {
-            eprintln!("run: {}", error.line());
+            stage1::error::say(format_args!("run: {}", error.line()));
             error.exit_status()
         }),
         ["gc", uuid] => status("gc", stage1::supervisor::collect(uuid)),
         ["check", uuid] => status("check", stage1::supervisor::check(uuid)),
         ["networks", verb @ ("status" | "gc")] => status(verb, stage1::supervisor::ask(verb)),
         _ => {
-            eprintln!(
+            stage1::error::say(format_args!(
                 "usage: rkt-stage1 run|gc|check UUID, rkt-stage1 enter UUID APP PROGRAM…, in the \
                  directory of a pod; rkt does this"
-            );
+            ));
             EXIT_FAILURE
         }
     };
@@ -42,7 +42,7 @@ fn status(verb: &str, done: Result<(), stage1::error::Error>) -> i32 {
     match done {
         Ok(()) => 0,
         Err(error) => {
-            eprintln!("{verb}: {}", error.line());
+            stage1::error::say(format_args!("{verb}: {}", error.line()));
             error.exit_status()
         }
     }

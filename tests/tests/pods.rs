@@ -300,6 +300,7 @@ mod disks {
             &host,
             "while :; do echo a line that fills the disk; sleep .01; done",
         );
+        let ending = detached(&host, "sleep 2; exit 3");
         let filler = host.data().join("filler");
         let _full = fs::write(&filler, vec![0; 32 << 20]);
         for words in [
@@ -313,6 +314,12 @@ mod disks {
         host.rkt(["list"]).run().ok();
         assert_eq!(host.state(&exited), "exited");
         assert_eq!(host.state(&logging), "running");
+        // Its supervisor can neither write down the end nor say so in its log.
+        eventually("the end of an app", || host.state(&ending) == "exited");
+        let cgroups = fs::read_to_string(directory(&host, &ending).join("cgroup")).unwrap();
+        for cgroup in cgroups.lines() {
+            assert!(!PathBuf::from(cgroup).exists(), "left behind: {cgroup}");
+        }
         host.rkt(["rm", &exited]).run().ok();
         host.rkt(["stop", "--force", &logging]).run().ok();
         fs::remove_file(filler).unwrap();

@@ -310,7 +310,7 @@ fn tell_failure(wire: &OwnedFd) {
     if let Ok(Some(received)) = wire::receive::<Report>(wire)
         && let Report::Failed { text, .. } = received.message
     {
-        eprintln!("enter: {text}");
+        crate::error::say(format_args!("enter: {text}"));
     }
 }
 

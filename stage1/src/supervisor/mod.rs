@@ -139,7 +139,7 @@ pub fn run(uuid: &str) -> Result<i32> {
 /// Tells of a failure that is no reason to end a pod that runs.
 fn tell(result: Result<()>) {
     if let Err(error) = result {
-        eprintln!("run: {}", error.line());
+        crate::error::say(format_args!("run: {}", error.line()));
     }
 }
 
@@ -446,7 +446,7 @@ impl Supervisor {
                 app: Some(app),
                 text,
             } => {
-                eprintln!("run: {text}");
+                crate::error::say(format_args!("run: {text}"));
                 self.note(app, |status| status.error = Some(text));
                 Ok(())
             }
@@ -601,7 +601,7 @@ impl Supervisor {
         self.relay.finish();
         self.raw = None;
         if let Some(text) = self.failure.take() {
-            eprintln!("run: {text}");
+            crate::error::say(format_args!("run: {text}"));
         }
         if end != End::Code(0) {
             self.condemn(end);
@@ -620,7 +620,9 @@ impl Supervisor {
         if let End::Signal(signal) = end
             && !self.killed
         {
-            eprintln!("run: the pod's init was killed by signal {signal}, and its apps with it");
+            crate::error::say(format_args!(
+                "run: the pod's init was killed by signal {signal}, and its apps with it"
+            ));
         }
         self.verdict.get_or_insert(end.status());
         for index in 0..self.apps.len() {

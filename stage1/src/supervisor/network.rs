@@ -64,7 +64,7 @@ impl PodNetwork {
         };
         let mut joined = network::join(self.pod(), &self.plan, namespace.as_fd())?;
         for warning in joined.warnings.drain(..) {
-            eprintln!("run: warning: {warning}");
+            crate::error::say(format_args!("run: warning: {warning}"));
         }
         let text = joined.resolv_conf.take();
         // From here on there is something to leave.
@@ -89,8 +89,13 @@ impl PodNetwork {
         };
         match guard.restore() {
             Ok(false) => {}
-            Ok(true) => eprintln!("run: the firewall was reloaded; the pod's part is back"),
-            Err(error) => eprintln!("run: the firewall was reloaded: {}", error.line()),
+            Ok(true) => crate::error::say(format_args!(
+                "run: the firewall was reloaded; the pod's part is back"
+            )),
+            Err(error) => crate::error::say(format_args!(
+                "run: the firewall was reloaded: {}",
+                error.line()
+            )),
         }
     }
 
@@ -107,7 +112,7 @@ impl PodNetwork {
         };
         if let Err(errors) = network::leave(self.pod(), &self.plan, namespace) {
             for error in errors {
-                eprintln!("run: {}", error.line());
+                crate::error::say(format_args!("run: {}", error.line()));
             }
         }
     }
@@ -168,7 +173,7 @@ fn told(verb: &str, result: std::result::Result<(), Vec<network::Error>>) -> Res
     result.map_err(|mut errors| {
         let first = errors.remove(0);
         for error in errors {
-            eprintln!("{verb}: {}", error.line());
+            crate::error::say(format_args!("{verb}: {}", error.line()));
         }
         Error::Network(Box::new(first))
     })
