@@ -82,7 +82,7 @@ impl Fetcher<'_> {
         let mut signature = image.clone();
         signature.set_path(&format!("{}.asc", image.path()));
         let endpoint = Endpoint { image, signature };
-        let web = Web::new(&self.access()).map_err(WebError::from)?;
+        let web = Web::new(&self.access());
         let wanted = Expected::default();
         self.fetch_endpoint(context, &web, &endpoint, request, wanted, &Chain::default())
     }
@@ -110,7 +110,7 @@ impl Fetcher<'_> {
         wanted: Expected<'_>,
         chain: &Chain,
     ) -> Result<ImageRecord, Reason> {
-        let web = Web::new(&self.access()).map_err(WebError::from)?;
+        let web = Web::new(&self.access());
         let endpoints = discovery::endpoints(&web, app, context.platform)?;
         let mut first_error = None;
         for endpoint in &endpoints {

@@ -1,10 +1,12 @@
 //! The path of a name: store, transport, trust, store.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
 use image_store::{ImageRecord, Store};
+use manifests::config::Host;
 use manifests::insecure::InsecureOptions;
 use manifests::platform::Platform;
 use manifests::trust::Verification;
@@ -17,7 +19,7 @@ use crate::lookup;
 use crate::progress::Progress;
 use crate::reference::{ArchiveKind, DockerReference, Reference};
 use crate::stream::Limits;
-use crate::transport::{Access, DockerArchive, Layout, Registry};
+use crate::transport::{Access, Checks, DockerArchive, Layout, Mirrored};
 
 /// `--pull-policy`: when the remote is asked.
 ///
@@ -54,8 +56,10 @@ pub struct Settings {
     pub insecure: InsecureOptions,
     /// The keys that may sign images.
     pub keystore: Keystore,
-    /// Logins for registries.
+    /// Logins for registries, credentials for other hosts.
     pub credentials: Arc<dyn Credentials>,
+    /// Hosts that are spoken to in their own ways, by their names in URLs.
+    pub hosts: Arc<BTreeMap<String, Host>>,
     /// Who is told about the progress.
     pub progress: Arc<dyn Progress>,
     /// Which of an image's builds is wanted.
@@ -158,16 +162,22 @@ impl<'a> Fetcher<'a> {
     pub(crate) fn key_access(&self, allow_http: bool) -> Access {
         let insecure = &self.settings.insecure;
         Access {
-            skip_tls: insecure.tls && insecure.pubkey,
-            allow_plain: allow_http || (insecure.http && insecure.pubkey),
+            checks: Checks {
+                skip_tls: insecure.tls && insecure.pubkey,
+                allow_plain: allow_http || (insecure.http && insecure.pubkey),
+                hosts: Arc::default(),
+            },
             credentials: Arc::new(Anonymous),
         }
     }
 
     pub(crate) fn access(&self) -> Access {
         Access {
-            skip_tls: self.settings.insecure.tls,
-            allow_plain: self.settings.insecure.http,
+            checks: Checks {
+                skip_tls: self.settings.insecure.tls,
+                allow_plain: self.settings.insecure.http,
+                hosts: Arc::clone(&self.settings.hosts),
+            },
             credentials: Arc::clone(&self.settings.credentials),
         }
     }
@@ -178,7 +188,7 @@ impl<'a> Fetcher<'a> {
         docker: &DockerReference,
     ) -> Result<ImageRecord, Reason> {
         let verification = self.unsigned()?;
-        let registry = Registry::new(docker, &self.access())?;
+        let registry = Mirrored::new(docker, &self.access());
         import_oci(context, &registry, &Origin::of_docker(docker), verification)
     }
 

@@ -4,12 +4,15 @@ use std::path::Path;
 
 use image_store::ImageRecord;
 use manifests::digest::Digest;
+use reqwest::Url;
 
 use crate::error::{FetchError, Reason};
 use crate::fetcher::Fetcher;
 use crate::image::{Context, repair_aci, repair_oci, repair_saved};
 use crate::reference::{ArchiveKind, DockerReference, Reference};
-use crate::transport::{DockerArchive, Layout, Registry, open_regular};
+use crate::transport::{
+    Answer, DockerArchive, Fetched, Layout, Mirrored, Web, WebError, open_regular,
+};
 
 impl Fetcher<'_> {
     /// Makes damaged or missing objects of a stored image whole again: each is
@@ -101,13 +104,21 @@ impl Fetcher<'_> {
                 };
                 let file = open_regular(path).map_err(file_error)?;
                 let size = file.metadata().map_err(file_error)?.len();
-                repair_aci(context, Box::new(file), size, image.id.digest())
+                repair_aci(context, Box::new(file), Some(size), image.id.digest())
             }
-            Reference::AciUrl(_) | Reference::App(_) | Reference::Id(_) => {
-                Err(Reason::NoTransport(
-                    "single objects are not fetched from there; fetch the image again",
-                ))
+            Reference::AciUrl(url) => {
+                let url = Url::parse(url).map_err(|_| WebError::NotFound(url.clone()))?;
+                match Web::new(&self.access()).fetch(&url, None)? {
+                    Answer::Changed(Fetched { body, size, .. }) => {
+                        repair_aci(context, body, size, image.id.digest())
+                    }
+                    Answer::Unchanged(_) => Err(WebError::NotFound(url.to_string()).into()),
+                }
             }
+            // Its URL is among the image's names, too.
+            Reference::App(_) | Reference::Id(_) => Err(Reason::NoTransport(
+                "single objects are not fetched from there; fetch the image again",
+            )),
         }
     }
 
@@ -118,7 +129,7 @@ impl Fetcher<'_> {
         image: &ImageRecord,
         objects: &[Digest],
     ) -> Result<(), Reason> {
-        let registry = Registry::new(docker, &self.access())?;
+        let registry = Mirrored::new(docker, &self.access());
         repair_oci(context, &registry, image, objects)
     }
 }

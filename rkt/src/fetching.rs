@@ -1,10 +1,13 @@
 //! The fetcher, as the command line sets it up. A verb that finds its images
 //! in the store never comes here.
 
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fetch::credentials::{AuthFiles, Known};
 use fetch::keystore::Keystore;
-use fetch::reference::{HostFiles, Reference};
+use fetch::reference::{HostFiles, Reference, Surroundings};
 use fetch::{Fetcher, Limits, PullPolicy, Request, Settings};
 use image_store::{ImageRecord, Store};
 use manifests::config::Directory;
@@ -24,7 +27,7 @@ pub(crate) fn images(
     context: &Context,
 ) -> Result<Vec<ImageRecord>, Failure> {
     // All words are looked at before the first image costs any time.
-    let parse = |image: &TypedImage| Ok(Reference::parse_in(&image.reference, &HostFiles)?);
+    let parse = |image: &TypedImage| parse(&image.reference, context);
     let references: Vec<Reference> = images
         .apps
         .iter()
@@ -48,6 +51,46 @@ pub(crate) fn images(
         records.push(fetcher.get(reference, &request)?);
     }
     Ok(records)
+}
+
+/// What was typed, relative to the working directory and the configuration.
+fn parse(word: &str, context: &Context) -> Result<Reference, Failure> {
+    let here = Here {
+        context,
+        failure: OnceCell::new(),
+    };
+    let reference = Reference::parse_in(word, &here);
+    match here.failure.into_inner() {
+        Some(failure) => Err(failure),
+        None => Ok(reference?),
+    }
+}
+
+/// The working directory, and the configuration once a name needs it.
+struct Here<'a> {
+    context: &'a Context,
+    failure: OnceCell<Failure>,
+}
+
+impl Surroundings for Here<'_> {
+    fn is_file(&self, path: &Path) -> bool {
+        HostFiles.is_file(path)
+    }
+
+    fn absolute(&self, path: &Path) -> PathBuf {
+        HostFiles.absolute(path)
+    }
+
+    fn default_registry(&self) -> Option<String> {
+        match self.context.config(&[Directory::Hosts]) {
+            Ok(config) => config.default_registry,
+            Err(failure) => {
+                // Only one name is parsed, so this is the first failure.
+                let _ = self.failure.set(failure);
+                None
+            }
+        }
+    }
 }
 
 /// The image, if the store has it and that is enough: found without
@@ -76,10 +119,15 @@ pub(crate) fn fetcher<'a>(store: &'a Store, context: &Context) -> Result<Fetcher
 
 fn settings(context: &Context, quiet: bool) -> Result<Settings, Failure> {
     let global = context.global();
+    let config = context.config(&[Directory::Auth, Directory::Hosts])?;
     Ok(Settings {
         insecure: context.insecure(),
         keystore: Keystore::new(&global.system_config, &global.local_config),
-        credentials: Arc::new(context.config(&[Directory::Auth])?),
+        hosts: Arc::new(config.hosts.clone()),
+        credentials: Arc::new(Known {
+            config,
+            files: AuthFiles::of_environment(|name| std::env::var_os(name)),
+        }),
         progress: progress::for_stderr(context.verb(), quiet),
         platform: Platform::host(),
         limits: Limits::default(),
@@ -87,8 +135,8 @@ fn settings(context: &Context, quiet: bool) -> Result<Settings, Failure> {
 }
 
 /// The stored image that a word of `image rm` and its like means.
-pub(crate) fn find(word: &str, store: &Store) -> Result<ImageRecord, Failure> {
-    let reference = Reference::parse_in(word, &HostFiles)?;
+pub(crate) fn find(word: &str, store: &Store, context: &Context) -> Result<ImageRecord, Failure> {
+    let reference = parse(word, context)?;
     match fetch::find(store, &reference, None)? {
         Some(record) => Ok(record),
         None => Err(Failure::new(format!(

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::Cmd;
+
 /// A running registry, empty at first; gone when dropped.
 pub struct Registry {
     child: Child,
@@ -26,8 +28,49 @@ impl Registry {
         registry
     }
 
+    /// As [`Registry::start`], for one user only.
+    pub fn start_with_login(user: &str, password: &str) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let file = scratch.path().join("htpasswd");
+        // It takes bcrypt only, which the C library can do and openssl cannot.
+        let line = Cmd::new("perl")
+            .args([
+                "-e",
+                r"print $ARGV[0], q(:), crypt($ARGV[1], q($2y$05$abcdefghijklmnopqrstuu))",
+            ])
+            .args([user, password])
+            .run()
+            .ok();
+        fs::write(&file, line.stdout).unwrap();
+        let auth = format!(
+            "auth:\n  htpasswd:\n    realm: test\n    path: {}\n",
+            file.display()
+        );
+        let mut registry = Self::start_with(scratch.path(), &auth, "");
+        registry.scratch = Some(scratch);
+        registry
+    }
+
+    /// As [`Registry::start`], speaking TLS.
+    pub fn start_tls(certificate: &Path, key: &Path) -> Self {
+        let scratch = tempfile::tempdir().unwrap();
+        let tls = format!(
+            "  tls:\n    certificate: {}\n    key: {}\n",
+            certificate.display(),
+            key.display()
+        );
+        let mut registry = Self::start_with(scratch.path(), "", &tls);
+        registry.scratch = Some(scratch);
+        registry
+    }
+
     /// Starts one whose blobs lie, and stay, in `dir`.
     pub fn start_in(dir: &Path) -> Self {
+        Self::start_with(dir, "", "")
+    }
+
+    /// `auth` is a section of its configuration, `http` more of that section.
+    fn start_with(dir: &Path, auth: &str, http: &str) -> Self {
         let port = TcpListener::bind("127.0.0.1:0")
             .and_then(|l| l.local_addr())
             .unwrap()
@@ -37,7 +80,7 @@ impl Registry {
         fs::write(
             &config,
             format!(
-                "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n",
+                "version: 0.1\nlog:\n  level: error\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\n{auth}http:\n  addr: 127.0.0.1:{port}\n{http}",
                 dir.join("data").display()
             ),
         )
@@ -77,6 +120,11 @@ impl Registry {
             );
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    /// `127.0.0.1:PORT`.
+    pub fn host(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
     }
 
     /// `docker://127.0.0.1:PORT/NAME`, which rkt and skopeo both read.

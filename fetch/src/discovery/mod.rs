@@ -219,7 +219,7 @@ impl Fetcher<'_> {
         allow_http: bool,
     ) -> Result<Vec<KeyLocation>, FetchError> {
         let discover = || {
-            let web = self.key_web(allow_http)?;
+            let web = self.key_web(allow_http);
             let found = walk(&web, name, KEYS)?;
             found
                 .into_iter()
@@ -240,13 +240,13 @@ impl Fetcher<'_> {
     pub fn download_keys(&self, url: &str, allow_http: bool) -> Result<Vec<u8>, FetchError> {
         let download = || {
             let parsed = Url::parse(url).map_err(|_| WebError::NotFound(url.to_owned()))?;
-            Ok(self.key_web(allow_http)?.small(&parsed, MAX_KEYS)?)
+            Ok(self.key_web(allow_http).small(&parsed, MAX_KEYS)?)
         };
         download().map_err(|reason: Reason| FetchError::Keys(Box::new(reason)))
     }
 
-    fn key_web(&self, allow_http: bool) -> Result<Web, WebError> {
-        Ok(Web::new(&self.key_access(allow_http))?)
+    fn key_web(&self, allow_http: bool) -> Web {
+        Web::new(&self.key_access(allow_http))
     }
 }
 

@@ -21,7 +21,7 @@ use crate::lookup;
 use crate::openpgp::{SignatureError, Signatures, SignedBytes};
 use crate::progress::StepKind;
 use crate::reference::AppName;
-use crate::stream::{self, Shared};
+use crate::stream::{self, Known, Shared};
 use crate::transport::Body;
 
 /// An ACI on its way in.
@@ -143,9 +143,14 @@ pub(crate) fn import_aci(context: Context<'_>, input: AciInput<'_>) -> Result<Im
         .progress
         .step(StepKind::Layer, input.name, input.size);
     let writer = staging.layer(Algorithm::Sha512, LayerKind::Aci)?;
+    let known = match input.size.or(input.expected.size) {
+        Some(_) => Known::Size,
+        None => Known::Nothing,
+    };
     let layer = pour(&mut tap, writer, None, |source, sink| {
         stream::run(
             source,
+            known,
             sink,
             context.limits,
             &Shared::default(),
@@ -161,6 +166,9 @@ pub(crate) fn import_aci(context: Context<'_>, input: AciInput<'_>) -> Result<Im
         .ok_or_else(|| Reason::NotAci("it has no file \"manifest\"".to_owned()))?;
     let manifest = ImageManifest::from_slice(bytes)
         .map_err(|e| Reason::NotAci(format!("its manifest is invalid: {e}")))?;
+    let id = ImageId::new(layer.object.digest.clone());
+    input.expected.check_manifest(&manifest, context.platform)?;
+    input.expected.check_id(&id)?;
     let verification = match tap.check {
         Check::Signed {
             bytes,
@@ -171,9 +179,6 @@ pub(crate) fn import_aci(context: Context<'_>, input: AciInput<'_>) -> Result<Im
             allowed_by: option.to_owned(),
         },
     };
-    let id = ImageId::new(layer.object.digest.clone());
-    input.expected.check_manifest(&manifest, context.platform)?;
-    input.expected.check_id(&id)?;
     let verification = keep_better(context, &id, verification)?;
     let rootfs = Stack {
         dependencies: dependencies(&staging, &manifest, input.dependencies)?,

@@ -13,7 +13,7 @@ use manifests::digest::Digest;
 use super::Context;
 use crate::error::Reason;
 use crate::progress::{Step, StepKind};
-use crate::stream::{self, Shared, StreamError};
+use crate::stream::{self, Known, Shared, StreamError};
 use crate::transport::Body;
 
 /// Opens the packed bytes of a layer when its turn comes.
@@ -27,7 +27,8 @@ pub(super) struct Wanted<'a> {
     pub(super) diff_id: Digest,
     /// Of the packed bytes.
     pub(super) size: u64,
-    /// Checks the packed bytes itself, where they have a digest.
+    /// Whether what is opened checks the packed bytes itself.
+    pub(super) has_digest: bool,
     pub(super) open: Open<'a>,
 }
 
@@ -131,7 +132,11 @@ fn stage_one(
         .map_err(|e| wrap(e.into()))?;
     let limits = context.limits;
     let staged = pour(&mut body, writer, Some(&layer.diff_id), |source, sink| {
-        stream::run(source, sink, limits, shared, step.as_mut())
+        let known = match layer.has_digest {
+            true => Known::Digest,
+            false => Known::Size,
+        };
+        stream::run(source, known, sink, limits, shared, step.as_mut())
     })
     .map_err(wrap)?;
     step.done();

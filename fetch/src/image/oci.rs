@@ -80,6 +80,7 @@ fn stage_layers(
             name: layer.descriptor.digest.clone(),
             diff_id: diff_id.clone(),
             size: layer.descriptor.size,
+            has_digest: true,
             open: Box::new(|| {
                 let body = source.blob(&layer.descriptor)?;
                 Ok(verified(source, &layer.descriptor, body))

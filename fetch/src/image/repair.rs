@@ -15,7 +15,7 @@ use super::oci::{read_blob, resolve, verified};
 use super::{Context, write_object};
 use crate::error::Reason;
 use crate::progress::StepKind;
-use crate::stream::{self, Shared, digest_of};
+use crate::stream::{self, Known, Shared, digest_of};
 use crate::transport::{Body, DockerArchive, OciSource, SavedImage};
 
 /// Fetches objects of an OCI image from where its manifest is.
@@ -106,7 +106,7 @@ fn replace<'a>(
         let opened = at.and_then(&open);
         let (body, size) = opened.ok_or_else(|| Reason::NotOfImage(object.clone()))??;
         let kind = LayerKind::Oci;
-        staged.push(layer_object(context, &staging, body, size, object, kind)?);
+        staged.push(layer_object(context, &staging, body, Some(size), object, kind)?);
     }
     Ok(staging.replace(&staged)?)
 }
@@ -115,7 +115,7 @@ fn replace<'a>(
 pub(crate) fn repair_aci(
     context: Context<'_>,
     body: Body<'_>,
-    size: u64,
+    size: Option<u64>,
     object: &Digest,
 ) -> Result<(), Reason> {
     let staging = context.store.stage()?;
@@ -138,16 +138,27 @@ fn layer_object(
     context: Context<'_>,
     staging: &Staging<'_>,
     mut body: impl Read + Send,
-    size: u64,
+    size: Option<u64>,
     digest: &Digest,
     kind: LayerKind,
 ) -> Result<StagedObject, Reason> {
     let name = &digest.hex()[..12];
-    let mut step = context.progress.step(StepKind::Layer, name, Some(size));
+    let mut step = context.progress.step(StepKind::Layer, name, size);
     let writer = staging.layer(digest.algorithm(), kind)?;
     let limits = context.limits;
     let layer = pour(&mut body, writer, Some(digest), |source, sink| {
-        stream::run(source, sink, limits, &Shared::default(), step.as_mut())
+        let known = match size {
+            Some(_) => Known::Digest,
+            None => Known::Nothing,
+        };
+        stream::run(
+            source,
+            known,
+            sink,
+            limits,
+            &Shared::default(),
+            step.as_mut(),
+        )
     })
     .map_err(|reason| Reason::Layer {
         digest: digest.clone(),

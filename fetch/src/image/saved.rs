@@ -68,6 +68,7 @@ pub(crate) fn import_saved(
             name: diff_id.clone(),
             diff_id: diff_id.clone(),
             size,
+            has_digest: false,
             open: Box::new(move || Ok(archive.file(&file)?.0)),
         })
     };

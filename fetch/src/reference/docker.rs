@@ -41,11 +41,24 @@ impl fmt::Display for Version {
 }
 
 impl DockerReference {
-    /// Parses what stands behind `docker://`.
+    /// Parses what stands behind `docker://`; a name without a host is the
+    /// Docker Hub's.
     ///
     /// # Errors
     /// [`ReferenceError::Docker`] names the part against the grammar.
     pub fn parse(text: &str) -> Result<Self, ReferenceError> {
+        Self::parse_with(text, || None)
+    }
+
+    /// Parses what stands behind `docker://`; `default` is asked for the
+    /// registry of a name without a host, and may leave it to the Docker Hub.
+    ///
+    /// # Errors
+    /// As [`DockerReference::parse`].
+    pub fn parse_with(
+        text: &str,
+        default: impl FnOnce() -> Option<String>,
+    ) -> Result<Self, ReferenceError> {
         let error = |reason: String| ReferenceError::Docker {
             reference: text.to_owned(),
             reason,
@@ -57,9 +70,13 @@ impl DockerReference {
                 (rest, Some(digest))
             }
         };
+        let configured;
         let (registry, rest) = match rest.split_once('/') {
             Some((host, rest)) if is_host(host) => (host, rest),
-            _ => (DOCKER_HUB, rest),
+            _ => {
+                configured = default();
+                (configured.as_deref().unwrap_or(DOCKER_HUB), rest)
+            }
         };
         let (name, tag) = match rest.split_once(':') {
             None => (rest, None),

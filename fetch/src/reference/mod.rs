@@ -138,6 +138,10 @@ pub trait Surroundings {
     fn is_file(&self, path: &Path) -> bool;
     /// The path from the root directory.
     fn absolute(&self, path: &Path) -> PathBuf;
+    /// The registry of names without a host, if it is not the Docker Hub.
+    fn default_registry(&self) -> Option<String> {
+        None
+    }
 }
 
 /// The process's own working directory.
@@ -203,7 +207,8 @@ impl Reference {
         match scheme {
             "docker" => {
                 let rest = rest.strip_prefix("//").unwrap_or(rest);
-                DockerReference::parse(rest).map(Self::Docker)
+                let default = || files.default_registry();
+                DockerReference::parse_with(rest, default).map(Self::Docker)
             }
             "oci" => archive(ArchiveKind::OciLayout, rest, files),
             "oci-archive" => archive(ArchiveKind::OciArchive, rest, files),

@@ -34,6 +34,8 @@ pub struct Limits {
     pub floor: u64,
     /// Beyond the floor: unpacked bytes per packed byte.
     pub ratio: u64,
+    /// Packed bytes from a source that did not say how many there are.
+    pub undeclared: u64,
 }
 
 impl Default for Limits {
@@ -41,6 +43,7 @@ impl Default for Limits {
         Self {
             floor: 4 << 30,
             ratio: 1100,
+            undeclared: 16 << 30,
         }
     }
 }
@@ -71,6 +74,9 @@ pub enum StreamError {
         /// The limit on what they unpack to.
         unpacked: u64,
     },
+    /// They do not end.
+    #[error("more than {0} bytes, and no word of how many there will be: refused")]
+    Endless(u64),
     /// The sink knows more.
     #[error(transparent)]
     Sink(io::Error),
@@ -96,14 +102,26 @@ impl Shared {
     }
 }
 
+/// What is known of a source beforehand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Known {
+    /// Size and digest: the source fails if it is not as declared.
+    Digest,
+    /// Only the size.
+    Size,
+    /// Nothing at all.
+    Nothing,
+}
+
 /// Moves everything from `source` through decompression into `sink`, and
 /// returns the number of packed bytes.
 ///
 /// Of several errors the one nearest to the source is returned: damaged bytes
-/// also make the later stages fail, and are then read to their end so that a
-/// wrong digest is called a wrong digest.
+/// also make the later stages fail, and are then read to their end, if that
+/// tells that the digest is wrong.
 pub(crate) fn run(
     source: &mut (dyn Read + Send),
+    known: Known,
     sink: &mut (dyn Write + Send),
     limits: Limits,
     shared: &Shared,
@@ -115,16 +133,23 @@ pub(crate) fn run(
     let (unpacked_in, unpacked_out) = pipe();
     let (receive, inflate, write) = thread::scope(|scope| {
         let (packed, no_use) = (&packed, &no_use);
-        let receive = scope.spawn(move || receive(source, packed_in, packed, no_use, shared, step));
+        let most = match known {
+            Known::Nothing => limits.undeclared,
+            Known::Size | Known::Digest => u64::MAX,
+        };
+        let receive =
+            scope.spawn(move || receive(source, most, packed_in, packed, no_use, shared, step));
         let write = scope.spawn(move || {
             let result = write(unpacked_out, sink);
-            if result.as_ref().is_err_and(|e| !is_about_data(e)) {
+            let telling = |e: &io::Error| known == Known::Digest && is_about_data(e);
+            if result.as_ref().is_err_and(|e| !telling(e)) {
                 no_use.store(true, Ordering::Relaxed);
             }
             result
         });
         let inflate = inflate(packed_out, unpacked_in, limits, packed);
-        if let Err(StreamError::Bomb { .. }) = inflate {
+        let bomb = matches!(inflate, Err(StreamError::Bomb { .. }));
+        if bomb || (inflate.is_err() && known != Known::Digest) {
             no_use.store(true, Ordering::Relaxed);
         }
         (join(receive), inflate, join(write))
@@ -153,6 +178,7 @@ fn join<T>(stage: thread::ScopedJoinHandle<'_, T>) -> T {
 
 fn receive(
     source: &mut dyn Read,
+    most: u64,
     mut pipe: PipeWriter,
     packed: &AtomicU64,
     no_use: &AtomicBool,
@@ -166,8 +192,11 @@ fn receive(
         match pipe.fill(source).map_err(StreamError::Source)? {
             Filled::End => return Ok(()),
             Filled::Sent(n) => {
-                packed.fetch_add(n as u64, Ordering::Relaxed);
+                let before = packed.fetch_add(n as u64, Ordering::Relaxed);
                 step.advance(n as u64);
+                if before + n as u64 > most {
+                    return Err(StreamError::Endless(most));
+                }
             }
             Filled::Closed(_) if no_use.load(Ordering::Relaxed) => return Ok(()),
             Filled::Closed(n) => step.advance(n as u64),

@@ -31,6 +31,7 @@ fn stream(packed: &[u8]) -> Result<Vec<u8>, StreamError> {
     let mut source = Verified::new(Cursor::new(packed), "x".into(), digest, packed.len() as u64);
     run(
         &mut source,
+        Known::Digest,
         &mut out,
         Limits::default(),
         &Shared::default(),
@@ -93,6 +94,7 @@ fn a_wrong_digest_wins_over_what_it_breaks() {
     let mut source = Verified::new(bad.as_slice(), "x".into(), digest, good.len() as u64);
     let result = run(
         &mut source,
+        Known::Digest,
         &mut io::sink(),
         Limits::default(),
         &Shared::default(),
@@ -106,12 +108,14 @@ fn a_wrong_digest_wins_over_what_it_breaks() {
 fn a_bomb_is_stopped_at_the_limit() {
     let packed = zstd::encode_all(io::repeat(0).take(64 << 20), 1).unwrap();
     let limits = Limits {
+        undeclared: u64::MAX,
         floor: 1 << 20,
         ratio: 10,
     };
     let mut sink = Vec::new();
     let result = run(
         &mut packed.as_slice(),
+        Known::Digest,
         &mut sink,
         limits,
         &Shared::default(),
@@ -140,6 +144,7 @@ impl Write for Full {
 fn a_full_disk_does_not_keep_an_endless_source_running() {
     let result = run(
         &mut io::repeat(7),
+        Known::Digest,
         &mut Full,
         Limits::default(),
         &Shared::default(),
@@ -157,10 +162,29 @@ fn cancelling_ends_a_stream() {
     shared.cancel();
     let result = run(
         &mut io::repeat(7),
+        Known::Digest,
         &mut io::sink(),
         Limits::default(),
         &shared,
         &mut Silent,
     );
     assert!(matches!(result, Err(StreamError::Cancelled)));
+}
+
+/// Where nobody said how much will come, something ends it.
+#[test]
+fn an_endless_source_is_given_up() {
+    let limits = Limits {
+        undeclared: 10 << 20,
+        ..Limits::default()
+    };
+    let result = run(
+        &mut io::repeat(0),
+        Known::Nothing,
+        &mut io::sink(),
+        limits,
+        &Shared::default(),
+        &mut Silent,
+    );
+    assert!(matches!(result, Err(StreamError::Endless(_))));
 }

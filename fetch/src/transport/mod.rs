@@ -22,10 +22,11 @@ use crate::error::Reason;
 
 pub use archive::ArchiveError;
 pub(crate) use docker_archive::{DockerArchive, SavedImage};
+pub(crate) use http::Checks;
 pub use http::HttpError;
 pub(crate) use layout::Layout;
 pub use registry::RegistryError;
-pub(crate) use registry::{Access, Registry};
+pub(crate) use registry::{Access, Mirrored};
 pub use web::WebError;
 pub(crate) use web::{Answer, Fetched, Web};
 

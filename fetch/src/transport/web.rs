@@ -20,7 +20,7 @@ use reqwest::header::{
 use reqwest::{StatusCode, Url};
 
 use super::Body;
-use super::http::{self, Checks, Client, Get, HttpError, OpenError, Resuming};
+use super::http::{self, Client, Get, HttpError, OpenError, Resuming};
 use super::registry::{self, Access};
 use crate::credentials::Credentials;
 
@@ -101,14 +101,11 @@ pub(crate) struct Web {
 
 impl Web {
     /// Asks nobody yet.
-    pub(crate) fn new(access: &Access) -> Result<Self, HttpError> {
-        Ok(Self {
-            client: Client::new(Checks {
-                skip_tls: access.skip_tls,
-                allow_plain: access.allow_plain,
-            })?,
+    pub(crate) fn new(access: &Access) -> Self {
+        Self {
+            client: Client::new(access.checks.clone()),
             credentials: Arc::clone(&access.credentials),
-        })
+        }
     }
 
     /// A small thing, whole: at most `limit` bytes.
@@ -204,11 +201,10 @@ impl Web {
 
     fn get(&self, url: &Url, from: u64, headers: HeaderMap) -> Result<Response, WebError> {
         Ok(self.client.get(&Get {
-            url: url.clone(),
-            accept: None,
             authorization: self.authorization(url),
             from,
             headers,
+            ..Get::new(url.clone())
         })?)
     }
 

@@ -132,6 +132,7 @@ impl World {
             insecure: insecure.parse::<InsecureOptions>().unwrap(),
             keystore: self.keystore.clone(),
             credentials: Arc::new(Anonymous),
+            hosts: Arc::default(),
             progress: Arc::new(Shared(Arc::clone(&told))),
             platform: Platform::host(),
             limits: fetch::Limits::default(),

@@ -168,7 +168,7 @@ impl Config {
 }
 
 /// Inserts under every key or, if one is taken or stands there twice, none.
-fn insert_all<T: Clone>(
+pub(super) fn insert_all<T: Clone>(
     map: &mut BTreeMap<String, T>,
     keys: Vec<String>,
     value: &T,

@@ -94,6 +94,24 @@ pub enum Problem {
     /// A second set of credentials for a registry.
     #[error("credentials for docker registry {0:?} are already specified")]
     SameRegistry(String),
+    /// `host` without a host.
+    #[error("no hosts specified")]
+    NoHosts,
+    /// A second `host` for one.
+    #[error("host {0:?} is already specified")]
+    SameHost(String),
+    /// A client certificate that cannot be used, or a key for nothing.
+    #[error("certificate and key need each other")]
+    CertificateWithoutKey,
+    /// A file that is not named from the root.
+    #[error("{0} must be an absolute path")]
+    RelativeFile(&'static str),
+    /// `defaultRegistry` without a registry.
+    #[error("no registry specified")]
+    NoRegistry,
+    /// A second default.
+    #[error("the default registry is already specified")]
+    SameDefaultRegistry,
     /// A relative path.
     #[error("{0} directory must be an absolute path")]
     RelativePath(&'static str),

@@ -58,6 +58,8 @@ impl Config {
         let added = match kind {
             "auth" => self.add_auth(parse(file, bytes)?),
             "dockerAuth" => self.add_docker_auth(parse(file, bytes)?),
+            "host" => self.add_host(parse(file, bytes)?),
+            "defaultRegistry" => self.add_default_registry(parse(file, bytes)?),
             "paths" => self.paths.add(parse(file, bytes)?),
             "store" => self.store.add(parse(file, bytes)?),
             _ => self.stage1.add(parse(file, bytes)?),

@@ -1,4 +1,4 @@
-//! rkt's configuration: credentials, paths, the choice of stage1 and the care of the store.
+//! rkt's configuration: credentials, hosts, paths, the choice of stage1 and the care of the store.
 //!
 //! ```text
 //!   files ──▶ Config::add_file ──▶ one layer ──▶ Config::apply ──▶ all layers
@@ -15,6 +15,7 @@
 mod auth;
 mod error;
 mod file;
+mod hosts;
 mod paths;
 mod print;
 mod stage1;
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 
 pub use auth::{AwsCredentials, Credentials, Password, UserPassword};
 pub use error::{ConfigError, Problem};
+pub use hosts::{Host, Insecure};
 pub use paths::Paths;
 pub use stage1::Stage1;
 pub use store::{Store, Verity};
@@ -39,11 +41,19 @@ pub enum Directory {
     Stage1,
     /// `store.d`
     Store,
+    /// `hosts.d`
+    Hosts,
 }
 
 impl Directory {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Auth, Self::Paths, Self::Stage1, Self::Store];
+    pub const ALL: [Self; 5] = [
+        Self::Auth,
+        Self::Hosts,
+        Self::Paths,
+        Self::Stage1,
+        Self::Store,
+    ];
 
     /// Its name below the layer's directory.
     pub fn as_str(self) -> &'static str {
@@ -52,6 +62,7 @@ impl Directory {
             Self::Paths => "paths.d",
             Self::Stage1 => "stage1.d",
             Self::Store => "store.d",
+            Self::Hosts => "hosts.d",
         }
     }
 
@@ -62,6 +73,7 @@ impl Directory {
             Self::Paths => &["paths"],
             Self::Stage1 => &["stage1"],
             Self::Store => &["store"],
+            Self::Hosts => &["host", "defaultRegistry"],
         }
     }
 }
@@ -73,6 +85,10 @@ pub struct Config {
     pub auth: BTreeMap<String, Credentials>,
     /// Credentials by registry, a host or host:port.
     pub docker_auth: BTreeMap<String, UserPassword>,
+    /// How hosts are spoken to, by their names in URLs.
+    pub hosts: BTreeMap<String, Host>,
+    /// The registry of names without a host, instead of the Docker Hub.
+    pub default_registry: Option<String>,
     /// Where things are.
     pub paths: Paths,
     /// Which stage1 to use.
@@ -82,12 +98,14 @@ pub struct Config {
 }
 
 impl Config {
-    /// Lays a higher layer over this. A domain, a registry, a path, the name
+    /// Lays a higher layer over this. A domain, a registry, a host, a path, the name
     /// of the stage1 image with its version, and its location are each
     /// replaced as a whole.
     pub fn apply(&mut self, layer: Self) {
         self.auth.extend(layer.auth);
         self.docker_auth.extend(layer.docker_auth);
+        self.hosts.extend(layer.hosts);
+        self.default_registry = layer.default_registry.or(self.default_registry.take());
         self.paths.apply(layer.paths);
         self.stage1.apply(layer.stage1);
         self.store.apply(layer.store);

@@ -4,12 +4,12 @@
 use serde::Serialize;
 use serde::ser::{SerializeSeq, SerializeStruct, Serializer};
 
-use super::{Config, Credentials, Password, UserPassword, Verity};
+use super::{Config, Credentials, Host, Password, UserPassword, Verity};
 
 impl Serialize for Config {
     /// `{"stage0": […]}`: every domain, every registry, then one entry for
-    /// the paths and one for stage1 even if nothing was configured, one for the
-    /// store if something was.
+    /// the paths and one for stage1 even if nothing was configured, one for each
+    /// host, the default registry and the store if something was.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut config = serializer.serialize_struct("Config", 1)?;
         config.serialize_field("stage0", &Entries(self))?;
@@ -50,6 +50,21 @@ impl Serialize for Entries<'_> {
                 rkt_kind: "dockerAuth",
                 registries: [registry],
                 credentials,
+            })?;
+        }
+        for (name, host) in &config.hosts {
+            entries.serialize_element(&HostEntry {
+                rkt_version: "v1",
+                rkt_kind: "host",
+                hosts: [name],
+                host,
+            })?;
+        }
+        if let Some(registry) = &config.default_registry {
+            entries.serialize_element(&DefaultRegistryEntry {
+                rkt_version: "v1",
+                rkt_kind: "defaultRegistry",
+                registry,
             })?;
         }
         let path = |path: &Option<std::path::PathBuf>| {
@@ -119,6 +134,24 @@ struct DockerAuthEntry<'a> {
     rkt_kind: &'static str,
     registries: [&'a String; 1],
     credentials: &'a UserPassword,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct HostEntry<'a> {
+    rkt_version: &'static str,
+    rkt_kind: &'static str,
+    hosts: [&'a String; 1],
+    #[serde(flatten)]
+    host: &'a Host,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct DefaultRegistryEntry<'a> {
+    rkt_version: &'static str,
+    rkt_kind: &'static str,
+    registry: &'a str,
 }
 
 #[derive(Serialize)]

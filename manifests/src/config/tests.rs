@@ -285,3 +285,42 @@ fn the_use_of_fs_verity_is_one_of_three() {
     low.apply(Config::default());
     assert_eq!(low.store.verity, Some(Verity::Off));
 }
+
+#[test]
+fn hosts_are_read_and_printed() {
+    let host = |members| with_header("host", Directory::Hosts, members);
+    let default = |members| with_header("defaultRegistry", Directory::Hosts, members);
+    let file = json!({
+        "hosts": ["registry.example.com:5000"], "mirrors": ["mirror.example.com/hub"],
+        "ca": "/ca.pem", "certificate": "/c.pem", "key": "/c.key", "insecure": ["tls", "http"],
+    });
+    let config = layer(&[
+        host(file.clone()),
+        default(json!({"registry": "registry.example.com:5000"})),
+    ])
+    .unwrap();
+    let read = &config.hosts["registry.example.com:5000"];
+    assert!(read.spares(Insecure::Tls) && read.spares(Insecure::Http) && read.has_own_tls());
+    let printed = serde_json::to_value(&config).unwrap();
+    let printed = &printed["stage0"][0];
+    assert_eq!(printed["rktKind"], "host");
+    for (key, value) in file.as_object().unwrap() {
+        assert_eq!(&printed[key], value, "{key}");
+    }
+    let mut lower = layer(&[default(json!({"registry": "a"}))]).unwrap();
+    lower.apply(Config::default());
+    assert_eq!(lower.default_registry.as_deref(), Some("a"));
+    lower.apply(config);
+    assert_eq!(
+        lower.default_registry.as_deref(),
+        Some("registry.example.com:5000")
+    );
+
+    let error = |file| layer(&[file]).unwrap_err();
+    assert!(error(host(json!({}))).contains("no hosts specified"));
+    assert!(error(host(json!({"hosts": ["a"], "ca": "x"}))).contains("ca must be an absolute"));
+    assert!(error(host(json!({"hosts": ["a"], "key": "/x"}))).contains("need each other"));
+    assert!(error(host(json!({"hosts": ["a", "a"]}))).contains("\"a\" is already specified"));
+    assert!(error(host(json!({"hosts": ["a"], "insecure": ["x"]}))).contains("failed to parse"));
+    assert!(error(default(json!({}))).contains("no registry specified"));
+}

@@ -6,25 +6,23 @@
 //! * Bodies that break off are continued where they broke ([`body`]).
 
 mod body;
+mod tls;
 
+use std::collections::{BTreeMap, HashMap};
 use std::error::Error;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use manifests::config::{Host, Insecure};
 use reqwest::blocking;
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, LOCATION, RANGE, RETRY_AFTER,
 };
-use reqwest::redirect::Policy;
 use reqwest::{StatusCode, Url};
 
 pub(crate) use body::{OpenError, Resuming};
 
-/// How rkt calls itself.
-const USER_AGENT: &str = concat!("rkt/", env!("CARGO_PKG_VERSION"));
-
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
-/// For the head of an answer, and for each piece of its body.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_REDIRECTS: usize = 10;
 const MAX_ATTEMPTS: u32 = 5;
 const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 250 });
@@ -40,6 +38,16 @@ pub enum HttpError {
     /// The library cannot be set up.
     #[error("cannot set up the HTTP client: {}", innermost(.0))]
     Setup(reqwest::Error),
+    /// A certificate or key of a host's configuration.
+    #[error("cannot use {}, which hosts.d names for {host}: {reason}", .path.display())]
+    Certificate {
+        /// The host.
+        host: String,
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// No connection, or it broke.
     #[error("cannot reach {host}: {}", innermost(.source))]
     Connect {
@@ -70,7 +78,7 @@ pub enum HttpError {
     #[error("{0}: too many redirects")]
     TooManyRedirects(String),
     /// A redirect without a target.
-    #[error("{0} redirects to nowhere")]
+    #[error("{0} redirects to where we must not follow")]
     BadRedirect(String),
 }
 
@@ -121,55 +129,89 @@ pub(crate) struct Get<'a> {
     pub(crate) from: u64,
     /// Whatever else is said, to every host on the way.
     pub(crate) headers: HeaderMap,
+    /// A filled-in form, sent to the URL's own host only; it makes this a POST.
+    pub(crate) form: Option<String>,
 }
 
-/// Asks questions of web servers.
+impl Get<'_> {
+    /// Asks for all of it, as nobody.
+    pub(crate) fn new(url: Url) -> Self {
+        Self {
+            url,
+            accept: None,
+            authorization: None,
+            from: 0,
+            headers: HeaderMap::new(),
+            form: None,
+        }
+    }
+}
+
+/// Asks questions of web servers. Clones share their connections.
 #[derive(Debug, Clone)]
-pub(crate) struct Client {
-    inner: blocking::Client,
-    allow_plain: bool,
+pub(crate) struct Client(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    checks: Checks,
+    /// By host, for those whose TLS is their own; `""` is everybody else's.
+    clients: Mutex<HashMap<String, blocking::Client>>,
 }
 
-/// Which checks the user switched off.
-#[derive(Debug, Clone, Copy, Default)]
+/// By their names in URLs.
+pub(crate) type Hosts = Arc<BTreeMap<String, Host>>;
+
+/// Which checks the user switched off, and what is configured.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Checks {
     /// `--insecure-options=tls`
     pub(crate) skip_tls: bool,
     /// `--insecure-options=http`
     pub(crate) allow_plain: bool,
+    /// Hosts that are spoken to in their own ways.
+    pub(crate) hosts: Hosts,
 }
 
 impl Client {
-    pub(crate) fn new(checks: Checks) -> Result<Self, HttpError> {
-        // An error says that somebody in this process was first; fine.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let builder = || {
-            blocking::Client::builder()
-                .user_agent(USER_AGENT)
-                .redirect(Policy::none())
-                .connect_timeout(CONNECT_TIMEOUT)
-                .timeout(READ_TIMEOUT)
-                .tls_danger_accept_invalid_certs(checks.skip_tls)
-        };
-        // A system without CA certificates can still talk to those that need
-        // none; others will fail when they show theirs.
-        let inner = builder()
-            .build()
-            .or_else(|_| builder().tls_certs_only([]).build())
-            .map_err(HttpError::Setup)?;
-        Ok(Self {
-            inner,
-            allow_plain: checks.allow_plain,
-        })
+    pub(crate) fn new(checks: Checks) -> Self {
+        Self(Arc::new(Shared {
+            checks,
+            clients: Mutex::default(),
+        }))
     }
 
     /// Whether the URL's host may be spoken to over this scheme.
     pub(crate) fn permits(&self, url: &Url) -> bool {
+        let spared = || {
+            self.configured(url)
+                .is_some_and(|h| h.spares(Insecure::Http))
+        };
         match url.scheme() {
             "https" => true,
-            "http" => self.allow_plain || is_loopback(url),
+            "http" => self.0.checks.allow_plain || is_loopback(url) || spared(),
             _ => false,
         }
+    }
+
+    fn configured(&self, url: &Url) -> Option<&Host> {
+        self.0.checks.hosts.get(&host(url))
+    }
+
+    /// The library's client for the URL's host, made when it is first needed.
+    fn client(&self, url: &Url) -> Result<blocking::Client, HttpError> {
+        let own = self.configured(url).filter(|h| h.has_own_tls());
+        let key = own.map(|_| host(url)).unwrap_or_default();
+        let mut clients = self
+            .0
+            .clients
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&key) {
+            return Ok(client.clone());
+        }
+        let client = tls::client(self.0.checks.skip_tls, &host(url), own)?;
+        clients.insert(key, client.clone());
+        Ok(client)
     }
 
     /// Asks until there is an answer other than "later", and follows it.
@@ -212,8 +254,13 @@ impl Client {
                 return Err(HttpError::Plain(host(&url)));
             }
             let response = self.ask(&url, get)?;
-            if !response.status().is_redirection() {
+            // Not 304: that is the answer to a condition.
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(response);
+            }
+            if get.form.is_some() {
+                // What the form holds is for this host.
+                return Err(HttpError::BadRedirect(host(&url)));
             }
             url = response
                 .headers()
@@ -240,8 +287,15 @@ impl Client {
         {
             headers.insert(RANGE, range);
         }
-        self.inner
-            .get(url.clone())
+        let client = self.client(url)?;
+        let request = match &get.form {
+            None => client.get(url.clone()),
+            Some(form) => client
+                .post(url.clone())
+                .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
+                .body(form.clone()),
+        };
+        request
             .headers(headers)
             .send()
             .map_err(|source| HttpError::Connect {

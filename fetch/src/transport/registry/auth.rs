@@ -5,13 +5,13 @@ use std::io::{self, Read};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use reqwest::blocking::Response;
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::HeaderValue;
 use reqwest::{StatusCode, Url};
 use serde::Deserialize;
 
 use super::RegistryError;
 use super::challenge::Challenge;
-use crate::reference::DockerReference;
+use crate::credentials::Login;
 use crate::transport::http::{self, Client, Get};
 use manifests::config::UserPassword;
 
@@ -28,33 +28,36 @@ struct TokenAnswer {
 /// of them want a login and there is none.
 pub(super) fn answer(
     client: &Client,
-    reference: &DockerReference,
-    login: Option<UserPassword>,
+    (registry, repository): (&str, &str),
+    login: Option<Login>,
     headers: &[&str],
 ) -> Result<Option<HeaderValue>, RegistryError> {
+    if let Some(Login::Token(token)) = &login {
+        return Ok(secret(&format!("Bearer {}", token.reveal())));
+    }
     let challenges: Vec<_> = headers
         .iter()
         .flat_map(|h| Challenge::parse_all(h))
         .collect();
     if let Some(bearer) = challenges.iter().find(|c| c.scheme == "bearer") {
-        return token(client, reference, login, bearer).map(Some);
+        return token(client, (registry, repository), login, bearer).map(Some);
     }
     if challenges.iter().any(|c| c.scheme == "basic") {
-        return Ok(login.as_ref().and_then(basic));
+        return Ok(login.as_ref().and_then(password));
     }
     Err(RegistryError::Challenge {
-        host: reference.registry().to_owned(),
+        host: registry.to_owned(),
         challenge: headers.join(", "),
     })
 }
 
 fn token(
     client: &Client,
-    reference: &DockerReference,
-    login: Option<UserPassword>,
+    (registry, repository): (&str, &str),
+    login: Option<Login>,
     challenge: &Challenge,
 ) -> Result<HeaderValue, RegistryError> {
-    let registry = reference.registry().to_owned();
+    let registry = registry.to_owned();
     let realm = challenge.parameter("realm").unwrap_or_default();
     let Ok(mut url) = Url::parse(realm) else {
         let challenge = format!("Bearer realm={realm:?}");
@@ -63,15 +66,27 @@ fn token(
             challenge,
         });
     };
-    let default_scope = format!("repository:{}:pull", reference.repository());
-    {
-        let mut query = url.query_pairs_mut();
-        if let Some(service) = challenge.parameter("service") {
-            query.append_pair("service", service);
+    let default_scope = format!("repository:{repository}:pull");
+    let scope = challenge.parameter("scope").unwrap_or(&default_scope);
+    let service = challenge.parameter("service");
+    let form = match &login {
+        // RFC 6749, section 6, as the token specification has it.
+        Some(Login::Identity(token)) => Some(form(&[
+            ("grant_type", "refresh_token"),
+            ("client_id", "rkt"),
+            ("service", service.unwrap_or_default()),
+            ("scope", scope),
+            ("refresh_token", token.reveal()),
+        ])),
+        _ => {
+            let mut query = url.query_pairs_mut();
+            if let Some(service) = service {
+                query.append_pair("service", service);
+            }
+            query.append_pair("scope", scope);
+            None
         }
-        let scope = challenge.parameter("scope").unwrap_or(&default_scope);
-        query.append_pair("scope", scope);
-    }
+    };
     let host = http::host(&url);
     let error = |reason: String| RegistryError::Token {
         host: host.clone(),
@@ -79,18 +94,19 @@ fn token(
         reason,
     };
     let response = client.get(&Get {
-        url,
         accept: Some("application/json"),
-        authorization: login.as_ref().and_then(basic),
-        from: 0,
-        headers: HeaderMap::new(),
+        authorization: login.as_ref().and_then(password),
+        form,
+        ..Get::new(url)
     })?;
     match response.status() {
         StatusCode::OK => {}
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
             return Err(error(match login {
-                Some(_) => "it refuses the credentials in auth.d".to_owned(),
-                None => "it wants credentials; put them into auth.d".to_owned(),
+                Some(_) => "it refuses the credentials".to_owned(),
+                None => {
+                    "it wants credentials; put them into auth.d, or use `podman login`".to_owned()
+                }
             }));
         }
         status => return Err(error(format!("it answers {status}"))),
@@ -104,6 +120,20 @@ fn token(
         .filter(|t| !t.is_empty())
         .ok_or_else(|| error("its answer holds none".to_owned()))?;
     secret(&format!("Bearer {token}")).ok_or_else(|| error("it is no valid token".to_owned()))
+}
+
+fn password(login: &Login) -> Option<HeaderValue> {
+    match login {
+        Login::Password(login) => basic(login),
+        Login::Identity(_) | Login::Token(_) => None,
+    }
+}
+
+/// `application/x-www-form-urlencoded`, as URLs encode their queries.
+fn form(pairs: &[(&str, &str)]) -> String {
+    let mut url = Url::parse("http://localhost/").expect("a constant");
+    url.query_pairs_mut().extend_pairs(pairs);
+    url.query().unwrap_or_default().to_owned()
 }
 
 fn read(response: Response) -> io::Result<Vec<u8>> {

@@ -14,8 +14,10 @@
 
 mod auth;
 mod challenge;
+mod mirrors;
 
 pub(super) use auth::{basic, secret};
+pub(crate) use mirrors::Mirrored;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,12 +25,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use manifests::digest::Digest;
 use manifests::oci::{Descriptor, MAX_DOCUMENT_SIZE, media_type};
 use reqwest::blocking::Response;
-use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
+use reqwest::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{StatusCode, Url};
 
 use super::http::{Checks, Client, Get, HttpError, OpenError, Resuming};
 use super::{Body, OciSource, Root};
-use crate::credentials::Credentials;
+use crate::credentials::{Credentials, CredentialsError};
 use crate::error::Reason;
 use crate::reference::{DockerReference, Version};
 use crate::stream::digest_of;
@@ -40,6 +42,9 @@ pub enum RegistryError {
     /// There is no answer.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// It is not known who we are there.
+    #[error(transparent)]
+    Credentials(#[from] CredentialsError),
     /// It has no such image.
     #[error("{host} has no {what}{}", said(.detail))]
     NotFound {
@@ -137,22 +142,25 @@ fn said(detail: &str) -> String {
 
 fn login_hint(logged_in: bool) -> &'static str {
     match logged_in {
-        true => "check the name and the credentials in auth.d",
-        false => "check the name, or put credentials into auth.d",
+        true => "check the name and the credentials (in auth.d, or of `podman login`)",
+        false => "check the name, or put credentials into auth.d (`podman login` does as well)",
     }
 }
 
 /// Who may be asked, and how.
 #[derive(Clone)]
 pub(crate) struct Access {
-    pub(crate) skip_tls: bool,
-    pub(crate) allow_plain: bool,
+    pub(crate) checks: Checks,
     pub(crate) credentials: Arc<dyn Credentials>,
 }
 
 /// One repository of a registry.
 pub(crate) struct Registry {
     reference: DockerReference,
+    /// Who is asked: the reference's registry, or a mirror of it.
+    host: String,
+    /// The repository as that one calls it.
+    repository: String,
     client: Client,
     credentials: Arc<dyn Credentials>,
     /// What the first answer settled, for all the others.
@@ -167,21 +175,39 @@ struct Settled {
 
 impl Registry {
     /// Asks nobody yet.
-    pub(crate) fn new(reference: &DockerReference, access: &Access) -> Result<Self, RegistryError> {
-        let client = Client::new(Checks {
-            skip_tls: access.skip_tls,
-            allow_plain: access.allow_plain,
-        })?;
-        Ok(Self {
+    pub(crate) fn new(reference: &DockerReference, access: &Access) -> Self {
+        Self::at(
+            reference,
+            reference.registry().to_owned(),
+            reference.repository().to_owned(),
+            access,
+        )
+    }
+
+    /// The same repository at a mirror, `HOST[:PORT][/PATH]`.
+    fn mirror(reference: &DockerReference, mirror: &str, access: &Access) -> Self {
+        let (host, path) = mirror.split_once('/').unwrap_or((mirror, ""));
+        let path = path.trim_matches('/');
+        let repository = match path {
+            "" => reference.repository().to_owned(),
+            path => format!("{path}/{}", reference.repository()),
+        };
+        Self::at(reference, host.to_owned(), repository, access)
+    }
+
+    fn at(reference: &DockerReference, host: String, repository: String, access: &Access) -> Self {
+        Self {
             reference: reference.clone(),
-            client,
+            host,
+            repository,
+            client: Client::new(access.checks.clone()),
             credentials: Arc::clone(&access.credentials),
             settled: Mutex::default(),
-        })
+        }
     }
 
     fn host(&self) -> String {
-        self.reference.registry().to_owned()
+        self.host.clone()
     }
 
     fn settled(&self) -> Settled {
@@ -197,8 +223,8 @@ impl Registry {
 
     fn url(&self, plain: bool, kind: &str, name: &str) -> Result<Url, HttpError> {
         let scheme = if plain { "http" } else { "https" };
-        let (registry, repository) = (self.reference.registry(), self.reference.repository());
-        let text = format!("{scheme}://{registry}/v2/{repository}/{kind}/{name}");
+        let (host, repository) = (&self.host, &self.repository);
+        let text = format!("{scheme}://{host}/v2/{repository}/{kind}/{name}");
         Url::parse(&text).map_err(|_| HttpError::BadUrl(text))
     }
 
@@ -242,11 +268,10 @@ impl Registry {
     ) -> Result<Response, RegistryError> {
         let get = |plain| {
             Ok::<_, HttpError>(Get {
-                url: self.url(plain, kind, what)?,
                 accept,
                 authorization: authorization.clone(),
                 from,
-                headers: HeaderMap::new(),
+                ..Get::new(self.url(plain, kind, what)?)
             })
         };
         if self.settled().plain {
@@ -272,8 +297,8 @@ impl Registry {
         let challenges: Vec<&str> = headers.iter().filter_map(|h| h.to_str().ok()).collect();
         let authorization = auth::answer(
             &self.client,
-            &self.reference,
-            self.credentials.registry(self.reference.registry()),
+            (&self.host, &self.repository),
+            self.credentials.registry(&self.host, &self.repository)?,
             &challenges,
         )?;
         self.settle(|s| s.authorization.clone_from(&authorization));
@@ -283,8 +308,8 @@ impl Registry {
     fn refusal(&self, response: Response, what: &str, logged_in: bool) -> RegistryError {
         let (host, status) = (self.host(), response.status());
         let what = match what.contains(':') {
-            true => format!("{} {what}", self.reference.repository()),
-            false => format!("{}:{what}", self.reference.repository()),
+            true => format!("{} {what}", self.repository),
+            false => format!("{}:{what}", self.repository),
         };
         let detail = said_by(response);
         match status {
@@ -373,7 +398,7 @@ fn accept() -> &'static str {
 
 impl OciSource for Registry {
     fn origin(&self) -> String {
-        format!("registry {}", self.reference.registry())
+        format!("registry {}", self.host)
     }
 
     fn root(&self) -> Result<Root, Reason> {

@@ -59,11 +59,10 @@ impl Server {
     fn registry_of(&self, name: &str, credentials: Arc<dyn Credentials>) -> Registry {
         let reference = DockerReference::parse(&format!("127.0.0.1:{}/{name}", self.port)).unwrap();
         let access = Access {
-            skip_tls: false,
-            allow_plain: false,
+            checks: Checks::default(),
             credentials,
         };
-        Registry::new(&reference, &access).unwrap()
+        Registry::new(&reference, &access)
     }
 
     /// A login for this server.
@@ -162,8 +161,8 @@ fn plain_http_elsewhere_needs_the_option() {
         let client = Client::new(Checks {
             skip_tls,
             allow_plain,
-        })
-        .unwrap();
+            ..Checks::default()
+        });
         client.permits(&Url::parse(url).unwrap())
     };
     for (url, loopback) in [
@@ -450,11 +449,10 @@ fn nobody_listening_is_said_with_the_host() {
         .port();
     let reference = DockerReference::parse(&format!("127.0.0.1:{port}/app")).unwrap();
     let access = Access {
-        skip_tls: false,
-        allow_plain: false,
+        checks: Checks::default(),
         credentials: Arc::new(Anonymous),
     };
-    let error = root(&Registry::new(&reference, &access).unwrap()).unwrap_err();
+    let error = root(&Registry::new(&reference, &access)).unwrap_err();
     assert!(
         error.starts_with(&format!("cannot reach 127.0.0.1:{port}: ")),
         "{error}"

@@ -24,7 +24,7 @@ pub(crate) struct CatManifest {
 
 impl Simple for CatManifest {
     fn run(self, context: &Context) -> Outcome {
-        let record = fetching::find(&self.image, &context.store()?)?;
+        let record = fetching::find(&self.image, &context.store()?, context)?;
         output::json(&record.manifest, self.pretty_print)?;
         Ok(ExitCode::SUCCESS)
     }

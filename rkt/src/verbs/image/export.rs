@@ -42,7 +42,7 @@ pub(in crate::verbs) const ARCHIVE_EXISTS: &str = "output file exists (try --ove
 impl Simple for Export {
     fn run(self, context: &Context) -> Outcome {
         let store = context.store()?;
-        let record = fetching::find(&self.image, &store)?;
+        let record = fetching::find(&self.image, &store, context)?;
         if let Some(exported) = self.write(&store, &record, context)?
             && !exported.original
         {

@@ -32,7 +32,7 @@ impl Simple for Rm {
         };
         let (mut removed, mut kept) = (0, 0);
         for word in &self.images {
-            match remove(word, &store, &keep) {
+            match remove(word, &store, &keep, context) {
                 Ok(()) => removed += 1,
                 Err(failure) => {
                     failure.report(context.verb(), context.debug());
@@ -51,8 +51,8 @@ impl Simple for Rm {
     }
 }
 
-fn remove(word: &str, store: &Store, keep: &Keep) -> Result<(), Failure> {
-    let record = fetching::find(word, store)?;
+fn remove(word: &str, store: &Store, keep: &Keep, context: &Context) -> Result<(), Failure> {
+    let record = fetching::find(word, store, context)?;
     store.remove(&record.id, keep)?;
     say(&format!(
         "successfully removed aci for image: \"{}\"",

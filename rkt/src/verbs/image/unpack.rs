@@ -37,7 +37,7 @@ impl Unpack {
         fill: fn(&Store, &ImageRecord, BorrowedFd<'_>) -> Result<(), StoreError>,
     ) -> Outcome {
         let store = context.store()?;
-        let record = fetching::find(&self.image, &store)?;
+        let record = fetching::find(&self.image, &store, context)?;
         let out = NewDir::new(&self.directory, self.overwrite, context.data_dir()?)?;
         if self.rootfs_only {
             fill(&store, &record, out.open()?.as_fd())?;

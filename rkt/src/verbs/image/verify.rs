@@ -63,7 +63,7 @@ impl Simple for Verify {
             }));
         }
         let store = context.store()?;
-        let (images, mut unreadable) = (self.images(&store)?, Vec::new());
+        let (images, mut unreadable) = (self.images(&store, context)?, Vec::new());
         let fetcher = match self.repair {
             true => Some(fetching::fetcher(&store, context)?),
             false => None,
@@ -109,14 +109,19 @@ type Found = (Option<String>, Result<ImageRecord, Failure>);
 impl Verify {
     /// What was typed, or everything; with `--all` a record that cannot be read
     /// is a finding.
-    fn images(&self, store: &Store) -> Result<Vec<Found>, Failure> {
+    fn images(&self, store: &Store, context: &Context) -> Result<Vec<Found>, Failure> {
         if self.all {
             let records = store.images()?.into_iter();
             return Ok(records
                 .map(|record| (None, record.map_err(Failure::from)))
                 .collect());
         }
-        let find = |word: &String| Ok((Some(word.clone()), Ok(fetching::find(word, store)?)));
+        let find = |word: &String| {
+            Ok((
+                Some(word.clone()),
+                Ok(fetching::find(word, store, context)?),
+            ))
+        };
         self.images.iter().map(find).collect()
     }
 }
