@@ -202,9 +202,11 @@ impl<'a> Fetcher<'a> {
         let verification = self.unsigned()?;
         let layout = match kind {
             ArchiveKind::OciLayout => Layout::directory(path, image, context.platform)?,
-            ArchiveKind::OciArchive => Layout::archive(path, image, context.platform)?,
+            ArchiveKind::OciArchive => {
+                Layout::archive(path, image, context.platform, context.room())?
+            }
             ArchiveKind::DockerArchive => {
-                let archive = DockerArchive::open(path)?;
+                let archive = DockerArchive::open(path, context.room())?;
                 let saved = archive.image(image)?;
                 let tags = saved.repo_tags.as_deref().unwrap_or_default();
                 let name = image.or(tags.first().map(String::as_str));

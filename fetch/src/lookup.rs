@@ -33,7 +33,9 @@ pub fn find(
         }
         Reference::App(name) => find_app(store, name, defaults),
         Reference::Docker(docker) => {
-            if let Some(found) = find_name(store, reference)? {
+            if let Some(found) = find_name(store, reference)?
+                && runs_on(&found.manifest, defaults)
+            {
                 return Ok(Some(found));
             }
             // A digest may be the very manifest that gives the image its id.
@@ -46,8 +48,22 @@ pub fn find(
             }
         }
         Reference::Archive { .. } | Reference::AciFile(_) | Reference::AciUrl(_) => {
-            find_name(store, reference)
+            let found = find_name(store, reference)?;
+            Ok(found.filter(|record| runs_on(&record.manifest, defaults)))
         }
+    }
+}
+
+/// Whether an image is for a platform. One that does not say is for all.
+fn runs_on(manifest: &ImageManifest, platform: Option<&Platform>) -> bool {
+    let (Some(platform), Some(os), Some(arch)) =
+        (platform, manifest.label("os"), manifest.label("arch"))
+    else {
+        return true;
+    };
+    match Platform::from_labels(os, arch) {
+        Ok(image) => platform.fits(&image).is_some(),
+        Err(_) => true,
     }
 }
 

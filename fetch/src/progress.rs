@@ -21,6 +21,9 @@ pub trait Progress: Send + Sync {
     /// A line for people about something that was decided, for instance whose
     /// signature was verified.
     fn note(&self, text: &str);
+    /// The layers of the image are known: those that are not stored have
+    /// `bytes` together. The steps for them follow.
+    fn plan(&self, bytes: u64);
     /// A step begins: `name` tells which (a shortened digest, a file name),
     /// `total` is the size of what is transferred in bytes, where it is known.
     fn step(&self, kind: StepKind, name: &str, total: Option<u64>) -> Box<dyn Step>;
@@ -50,6 +53,7 @@ impl Silent {
 impl Progress for Silent {
     fn image(&self, _: &str) {}
     fn note(&self, _: &str) {}
+    fn plan(&self, _: u64) {}
     fn step(&self, _: StepKind, _: &str, _: Option<u64>) -> Box<dyn Step> {
         Box::new(Self)
     }

@@ -144,9 +144,9 @@ fn repair_archive(
 ) -> Result<(), Reason> {
     let layout = match kind {
         ArchiveKind::OciLayout => Layout::directory(path, name, context.platform)?,
-        ArchiveKind::OciArchive => Layout::archive(path, name, context.platform)?,
+        ArchiveKind::OciArchive => Layout::archive(path, name, context.platform, context.room())?,
         ArchiveKind::DockerArchive => {
-            let archive = DockerArchive::open(path)?;
+            let archive = DockerArchive::open(path, context.room())?;
             let saved = archive.image(name)?;
             return repair_saved(context, &archive, &saved, image, objects);
         }

@@ -61,6 +61,16 @@ impl Store {
         Staging::new(self)
     }
 
+    /// An unnamed file beside the objects, for what needs room for a while. It
+    /// is gone when it is closed, however that happens.
+    ///
+    /// # Errors
+    /// The directories cannot be made, or the disk is full.
+    pub fn scratch_file(&self) -> Result<File> {
+        let dir = self.dirs.make()?;
+        tempfile::tempfile_in(&dir).context("create a file in", &dir)
+    }
+
     /// Whether the object is there. Only a [`Staging`] keeps it there.
     pub fn has_object(&self, digest: &Digest) -> bool {
         self.dirs.object(digest).is_file()

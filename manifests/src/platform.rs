@@ -180,6 +180,42 @@ impl Platform {
     }
 }
 
+impl std::str::FromStr for Platform {
+    type Err = String;
+
+    /// `OS/ARCH[/VARIANT]`; the architecture also in the words of appc and of
+    /// the kernel (`aarch64`, `x86_64`).
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        let mut parts = s.split('/');
+        let (os, arch) = (parts.next().unwrap_or_default(), parts.next());
+        let (variant, rest) = (parts.next(), parts.next());
+        let word =
+            |w: &str| !w.is_empty() && w.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let arch = arch.unwrap_or_default();
+        if !word(os) || !word(arch) || variant.is_some_and(|v| !word(v)) || rest.is_some() {
+            return Err(format!(
+                "{s:?} is no platform: expected OS/ARCHITECTURE[/VARIANT], for instance linux/arm64"
+            ));
+        }
+        let named = match arch {
+            "x86_64" => Self {
+                os: os.to_owned(),
+                architecture: "amd64".to_owned(),
+                variant: None,
+            },
+            _ => Self::from_labels(os, arch).unwrap_or_else(|_| Self {
+                os: os.to_owned(),
+                architecture: arch.to_owned(),
+                variant: None,
+            }),
+        };
+        Ok(Self {
+            variant: variant.map(str::to_owned).or(named.variant.clone()),
+            ..named
+        })
+    }
+}
+
 impl std::fmt::Display for Platform {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.os, self.architecture)?;
@@ -220,6 +256,24 @@ mod tests {
             platform("linux", "arm64", Some("v8")).to_labels(),
             Ok(("linux", "aarch64"))
         );
+    }
+
+    #[test]
+    fn platforms_are_read_as_people_write_them() {
+        let read = |s: &str| s.parse::<Platform>();
+        assert_eq!(read("linux/arm64"), Ok(platform("linux", "arm64", None)));
+        assert_eq!(read("linux/aarch64"), Ok(platform("linux", "arm64", None)));
+        assert_eq!(read("linux/x86_64"), Ok(platform("linux", "amd64", None)));
+        let v7 = platform("linux", "arm", Some("v7"));
+        assert_eq!(read("linux/arm/v7"), Ok(v7.clone()));
+        assert_eq!(read("linux/armv7l"), Ok(v7));
+        assert_eq!(
+            read("linux/riscv64"),
+            Ok(platform("linux", "riscv64", None))
+        );
+        for wrong in ["", "linux", "linux/", "/amd64", "a/b/c/d", "linux/am d64"] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
     }
 
     #[test]

@@ -26,6 +26,18 @@ pub(crate) fn images(
     store: &Store,
     context: &Context,
 ) -> Result<Vec<ImageRecord>, Failure> {
+    images_for(&Platform::host(), images, policy, quiet, store, context)
+}
+
+/// As [`images`], for another platform than this one.
+pub(crate) fn images_for(
+    platform: &Platform,
+    images: &Images,
+    policy: PullPolicy,
+    quiet: bool,
+    store: &Store,
+    context: &Context,
+) -> Result<Vec<ImageRecord>, Failure> {
     // All words are looked at before the first image costs any time.
     let parse = |image: &TypedImage| parse(&image.reference, context);
     let references: Vec<Reference> = images
@@ -40,13 +52,13 @@ pub(crate) fn images(
             pull_policy: policy,
             signature: image.flags.signature.clone(),
         };
-        if let Some(record) = stored(reference, &request, store)? {
+        if let Some(record) = stored(reference, &request, platform, store)? {
             records.push(record);
             continue;
         }
         let fetcher = match &fetcher {
             Some(fetcher) => fetcher,
-            None => fetcher.insert(Fetcher::new(store, settings(context, quiet)?)),
+            None => fetcher.insert(Fetcher::new(store, settings(platform, context, quiet)?)),
         };
         records.push(fetcher.get(reference, &request)?);
     }
@@ -98,6 +110,7 @@ impl Surroundings for Here<'_> {
 fn stored(
     reference: &Reference,
     request: &Request,
+    platform: &Platform,
     store: &Store,
 ) -> Result<Option<ImageRecord>, Failure> {
     let is_file = matches!(reference, Reference::Archive { .. } | Reference::AciFile(_));
@@ -109,15 +122,18 @@ fn stored(
     if !enough {
         return Ok(None);
     }
-    Ok(fetch::find(store, reference, Some(&Platform::host()))?)
+    Ok(fetch::find(store, reference, Some(platform))?)
 }
 
 /// A fetcher, for what is not an image by name.
 pub(crate) fn fetcher<'a>(store: &'a Store, context: &Context) -> Result<Fetcher<'a>, Failure> {
-    Ok(Fetcher::new(store, settings(context, false)?))
+    Ok(Fetcher::new(
+        store,
+        settings(&Platform::host(), context, false)?,
+    ))
 }
 
-fn settings(context: &Context, quiet: bool) -> Result<Settings, Failure> {
+fn settings(platform: &Platform, context: &Context, quiet: bool) -> Result<Settings, Failure> {
     let global = context.global();
     let config = context.config(&[Directory::Auth, Directory::Hosts])?;
     Ok(Settings {
@@ -129,7 +145,7 @@ fn settings(context: &Context, quiet: bool) -> Result<Settings, Failure> {
             files: AuthFiles::of_environment(|name| std::env::var_os(name)),
         }),
         progress: progress::for_stderr(context.verb(), quiet),
-        platform: Platform::host(),
+        platform: platform.clone(),
         limits: Limits::default(),
     })
 }

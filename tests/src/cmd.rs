@@ -330,11 +330,16 @@ impl Output {
     }
 
     /// It must have failed with `code`, and standard error must be one line
-    /// that starts with `prefix: ` and contains every one of `words`.
+    /// that starts with `prefix: ` and contains every one of `words`; before it
+    /// may stand the steps of a fetch that were finished.
     #[track_caller]
     pub fn fails(self, code: i32, prefix: &str, words: &[&str]) -> Self {
         let out = self.code_is(code);
-        let lines: Vec<&str> = out.stderr.lines().collect();
+        let is_step = |line: &&str| {
+            let rest = line.strip_prefix(prefix).unwrap_or_default();
+            rest.starts_with(": layer ") && (rest.contains(" in ") || rest.ends_with("already"))
+        };
+        let lines: Vec<&str> = out.stderr.lines().skip_while(is_step).collect();
         assert_eq!(lines.len(), 1, "one line on stderr is wanted: {out}");
         assert!(
             lines[0].starts_with(&format!("{prefix}: ")),

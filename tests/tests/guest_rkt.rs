@@ -20,7 +20,7 @@ fn with_image(guest: Option<Guest>) -> Option<Guest> {
 /// Fetches, runs a pod that looks around, then leaves nothing.
 const RUN: &str = "
     set -e
-    rkt --insecure-options=image fetch --full /in/sh.aci >id
+    rkt --insecure-options=image fetch --quiet --full /in/sh.aci >id
     before=$(find /sys/fs/cgroup -type d | sort)
     rkt run --net=none example.com/sh -- 'echo hello; cat /proc/1/comm; cat /proc/self/cgroup' >out 2>err
     echo first=$(head -n 1 out)
@@ -120,7 +120,7 @@ fn the_limits_of_an_image_hold_on_cgroup_v2() {
     let out = guest
         .file("/in/limited.aci", &file)
         .run(
-            "rkt --insecure-options=image fetch /in/limited.aci >/dev/null
+            "rkt --insecure-options=image fetch --quiet /in/limited.aci >/dev/null
              rkt run --net=none --uuid-file-save=uuid example.com/limited --name=app -- 'echo up; sleep 60' >out &
              until grep -q up out; do sleep 0.05; done
              app=$(find /sys/fs/cgroup -type d -path \"*$(cat uuid)*\" -name app)

@@ -308,7 +308,8 @@ mod hosts {
         fetch(&host, &reference)
             .run()
             .fails(254, "fetch", &["nosuch.pem", "hosts.d"]);
-        kind(json!({"ca": Ca::new().certificate()}));
+        let another = Ca::new();
+        kind(json!({"ca": another.certificate()}));
         fetch(&host, &reference)
             .run()
             .fails(254, "fetch", &["certificate"]);

@@ -139,6 +139,9 @@ pub(crate) fn import_aci(context: Context<'_>, input: AciInput<'_>) -> Result<Im
         check: input.trust.start()?,
     };
     let staging = context.store.stage()?;
+    if let Some(size) = input.size {
+        context.progress.plan(size);
+    }
     let mut step = context
         .progress
         .step(StepKind::Layer, input.name, input.size);

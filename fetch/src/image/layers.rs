@@ -46,6 +46,10 @@ pub(super) fn stage(
     // The largest first: what starts last should be over soon.
     queue.sort_by_key(|w| std::cmp::Reverse(w.size));
 
+    let missing = queue
+        .iter()
+        .filter(|w| !context.store.has_object(&w.diff_id));
+    context.progress.plan(missing.map(|w| w.size).sum());
     let next = AtomicUsize::new(0);
     let shared = Shared::default();
     let done = Mutex::new(HashMap::new());

@@ -19,7 +19,7 @@ pub(crate) use saved::import_saved;
 
 use std::io::Write;
 
-use image_store::{ImageRecord, OciObjects, StagedLayer, Staging, Store, StoreError};
+use image_store::{ImageName, ImageRecord, OciObjects, StagedLayer, Staging, Store, StoreError};
 use manifests::digest::{Algorithm, Digest};
 use manifests::image_id::ImageId;
 use manifests::oci::{Config, to_appc};
@@ -30,6 +30,7 @@ use crate::error::Reason;
 use crate::progress::{Progress, StepKind};
 use crate::reference::{DockerReference, Reference, Version};
 use crate::stream::Limits;
+use crate::transport::Room;
 
 /// Layers of one image. Docker stops at 127; the rest is room.
 pub(crate) const MAX_LAYERS: usize = 1024;
@@ -42,6 +43,17 @@ pub(crate) struct Context<'a> {
     pub(crate) platform: &'a Platform,
     pub(crate) progress: &'a dyn Progress,
     pub(crate) limits: Limits,
+}
+
+impl<'a> Context<'a> {
+    /// For archives that must be decompressed.
+    pub(crate) fn room(self) -> Room<'a> {
+        Room {
+            store: self.store,
+            limits: self.limits,
+            progress: self.progress,
+        }
+    }
 }
 
 /// Where an OCI image says it comes from; the appc name is made of it.
@@ -162,7 +174,7 @@ fn commit_oci(
     for warning in &converted.warnings {
         context.progress.note(warning);
     }
-    let names = vec![context.reference.to_string().into()];
+    let names = names(context, parts.parsed, id.digest());
     let layers = match parts.made {
         Made::Layers(layers) => layers,
         Made::Stored(record) => {
@@ -186,6 +198,20 @@ fn commit_oci(
         verification: parts.verification,
     };
     commit(context, &id, || staging.commit(draft))
+}
+
+/// What the image is called from now on. What does not run here must not be
+/// what the name means here; it is found by its digest.
+fn names(context: Context<'_>, config: &Config, manifest: &Digest) -> Vec<ImageName> {
+    let runs_here = Platform::host().fits(&config.platform).is_some();
+    match context.reference {
+        reference if runs_here => vec![reference.to_string().into()],
+        Reference::Docker(docker) => {
+            let exact = Reference::Docker(docker.at(manifest.clone()));
+            vec![exact.to_string().into()]
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// Commits and reports.

@@ -106,7 +106,14 @@ fn replace<'a>(
         let opened = at.and_then(&open);
         let (body, size) = opened.ok_or_else(|| Reason::NotOfImage(object.clone()))??;
         let kind = LayerKind::Oci;
-        staged.push(layer_object(context, &staging, body, Some(size), object, kind)?);
+        staged.push(layer_object(
+            context,
+            &staging,
+            body,
+            Some(size),
+            object,
+            kind,
+        )?);
     }
     Ok(staging.replace(&staged)?)
 }

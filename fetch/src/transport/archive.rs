@@ -3,13 +3,16 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use image_store::{Store, StoreError};
+
 use super::open_regular;
-use crate::stream::Compression;
+use crate::progress::{Progress, StepKind};
+use crate::stream::{self, Compression, Known, Limits, Shared, StreamError};
 
 /// Files in an archive of images: a few per layer.
 const MAX_ENTRIES: usize = 100_000;
@@ -37,13 +40,23 @@ pub enum ArchiveError {
         /// What the reader stumbled over.
         source: io::Error,
     },
-    /// It would have to be unpacked to be read.
-    #[error("{} is compressed with {compression}; decompress it first", .path.display())]
+    /// It cannot be decompressed.
+    #[error("cannot decompress {} ({compression}): {source}", .path.display())]
     Compressed {
         /// The archive.
         path: PathBuf,
-        /// How.
+        /// How it is packed, by its first bytes.
         compression: Compression,
+        /// Why not.
+        source: StreamError,
+    },
+    /// There is no room to decompress it.
+    #[error("cannot decompress {}: {source}", .path.display())]
+    NoRoom {
+        /// The archive.
+        path: PathBuf,
+        /// What the store says.
+        source: Box<StoreError>,
     },
     /// Too many files to be an archive of images.
     #[error("{} holds more than {MAX_ENTRIES} files: not an archive of images", .0.display())]
@@ -111,6 +124,51 @@ struct Extent {
     size: u64,
 }
 
+/// Where a compressed archive may be decompressed, and how far.
+#[derive(Clone, Copy)]
+pub(crate) struct Room<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) limits: Limits,
+    pub(crate) progress: &'a dyn Progress,
+}
+
+fn decompress(
+    mut file: File,
+    compression: Compression,
+    path: &Path,
+    room: Room<'_>,
+) -> Result<File, ArchiveError> {
+    let mut plain = room
+        .store
+        .scratch_file()
+        .map_err(|source| ArchiveError::NoRoom {
+            path: path.to_owned(),
+            source: Box::new(source),
+        })?;
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    let size = file.metadata().ok().map(|m| m.len());
+    let mut step = room
+        .progress
+        .step(StepKind::Layer, &name.to_string_lossy(), size);
+    let (known, shared) = (Known::Size, Shared::default());
+    stream::run(
+        &mut file,
+        known,
+        &mut plain,
+        room.limits,
+        &shared,
+        step.as_mut(),
+    )
+    .and_then(|_| plain.rewind().map_err(StreamError::Sink))
+    .map_err(|source| ArchiveError::Compressed {
+        path: path.to_owned(),
+        compression,
+        source,
+    })?;
+    step.done();
+    Ok(plain)
+}
+
 /// The files of a tar by their cleaned names.
 #[derive(Debug)]
 pub(crate) struct TarIndex {
@@ -121,8 +179,10 @@ pub(crate) struct TarIndex {
 }
 
 impl TarIndex {
-    /// Opens an archive and finds its files.
-    pub(crate) fn open(path: &Path) -> Result<Self, ArchiveError> {
+    /// Opens an archive and finds its files. A compressed one is decompressed
+    /// into a file without a name: its parts are read several at a time and out
+    /// of order.
+    pub(crate) fn open(path: &Path, room: Room<'_>) -> Result<Self, ArchiveError> {
         let read = |source| ArchiveError::Read {
             path: path.to_owned(),
             source,
@@ -131,15 +191,12 @@ impl TarIndex {
             path: path.to_owned(),
             source,
         };
-        let file = open_regular(path).map_err(read)?;
+        let mut file = open_regular(path).map_err(read)?;
         let mut start = [0; 6];
         let n = file.read_at(&mut start, 0).map_err(read)?;
-        match Compression::of(&start[..n]) {
-            Compression::Plain => {}
-            compression => {
-                let path = path.to_owned();
-                return Err(ArchiveError::Compressed { path, compression });
-            }
+        let compression = Compression::of(&start[..n]);
+        if compression != Compression::Plain {
+            file = decompress(file, compression, path, room)?;
         }
         let mut index = Self {
             path: path.to_owned(),
@@ -241,6 +298,17 @@ impl Read for Section {
 mod tests {
     use super::*;
 
+    fn open(path: &Path) -> Result<TarIndex, ArchiveError> {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path());
+        let room = Room {
+            store: &store,
+            limits: Limits::default(),
+            progress: &crate::progress::Silent,
+        };
+        TarIndex::open(path, room)
+    }
+
     fn archive(build: impl FnOnce(&mut tar::Builder<File>)) -> tempfile::NamedTempFile {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut builder = tar::Builder::new(file.reopen().unwrap());
@@ -272,7 +340,7 @@ mod tests {
             link(builder, "out", "../../etc/passwd");
             link(builder, "loop", "loop");
         });
-        let index = TarIndex::open(file.path()).unwrap();
+        let index = open(file.path()).unwrap();
         let read = |name: &str| {
             let (mut section, size) = index.file(name)?;
             let mut text = String::new();
@@ -292,9 +360,11 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let open = |bytes: &[u8]| {
             std::fs::write(file.path(), bytes).unwrap();
-            TarIndex::open(file.path()).unwrap_err().to_string()
+            super::tests::open(file.path()).unwrap_err().to_string()
         };
-        assert!(open(&[0x1f, 0x8b, 8, 0, 0, 0, 0]).contains("decompress it first"));
+        let damaged = open(&[0x1f, 0x8b, 8, 0, 0, 0, 0]);
+        assert!(damaged.contains("cannot decompress"), "{damaged}");
+        assert!(damaged.contains("gzip"), "{damaged}");
         assert!(open(&[7; 2000]).contains("no readable tar"));
     }
 }

@@ -13,7 +13,7 @@ use manifests::oci::MAX_DOCUMENT_SIZE;
 use serde::Deserialize;
 
 use super::Body;
-use super::archive::{ArchiveError, TarIndex};
+use super::archive::{ArchiveError, Room, TarIndex};
 
 /// An entry of `manifest.json`.
 #[derive(Debug, Clone, Deserialize)]
@@ -34,8 +34,8 @@ pub(crate) struct DockerArchive {
 }
 
 impl DockerArchive {
-    pub(crate) fn open(path: &Path) -> Result<Self, ArchiveError> {
-        let index = TarIndex::open(path)?;
+    pub(crate) fn open(path: &Path, room: Room<'_>) -> Result<Self, ArchiveError> {
+        let index = TarIndex::open(path, room)?;
         Ok(Self { index })
     }
 

@@ -12,7 +12,7 @@ use manifests::platform::Platform;
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::io::Errno;
 
-use super::archive::{ArchiveError, TarIndex};
+use super::archive::{ArchiveError, Room, TarIndex};
 use super::{Body, OciSource, Root};
 use crate::error::Reason;
 
@@ -48,13 +48,14 @@ impl Layout {
         Self::new(path, Files::Directory(directory), image, platform)
     }
 
-    /// A layout in a tar.
+    /// A layout in a tar, compressed or not.
     pub(crate) fn archive(
         path: &Path,
         image: Option<&str>,
         platform: &Platform,
+        room: Room<'_>,
     ) -> Result<Self, Reason> {
-        let index = TarIndex::open(path)?;
+        let index = TarIndex::open(path, room)?;
         Self::new(path, Files::Archive(index), image, platform)
     }
 

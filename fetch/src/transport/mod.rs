@@ -21,6 +21,7 @@ use manifests::oci::Descriptor;
 use crate::error::Reason;
 
 pub use archive::ArchiveError;
+pub(crate) use archive::Room;
 pub(crate) use docker_archive::{DockerArchive, SavedImage};
 pub(crate) use http::Checks;
 pub use http::HttpError;

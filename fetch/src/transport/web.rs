@@ -6,7 +6,7 @@
 //! Sources: RFC 9110, sections 8.8 and 13 (validators, conditions); RFC 9111,
 //! section 5.2 (`Cache-Control`).
 
-use std::io::{self, Read};
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -129,21 +129,14 @@ impl Web {
     }
 
     fn read_small(&self, url: &Url, response: Response, limit: u64) -> Result<Vec<u8>, WebError> {
-        let mut bytes = Vec::new();
-        response
-            .take(limit + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|source| WebError::Transfer {
-                url: url.to_string(),
-                source,
-            })?;
-        match bytes.len() as u64 > limit {
-            true => Err(WebError::TooLarge {
-                url: url.to_string(),
-                limit,
-            }),
-            false => Ok(bytes),
-        }
+        let read = http::read_document(response, limit).map_err(|source| WebError::Transfer {
+            url: url.to_string(),
+            source,
+        })?;
+        read.ok_or_else(|| WebError::TooLarge {
+            url: url.to_string(),
+            limit,
+        })
     }
 
     /// Something large, unless it is still what `before` was fetched as.

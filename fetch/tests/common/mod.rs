@@ -61,6 +61,7 @@ impl Progress for Shared {
     fn note(&self, text: &str) {
         self.0.notes.lock().unwrap().push(text.to_owned());
     }
+    fn plan(&self, _: u64) {}
     fn step(&self, kind: StepKind, name: &str, _: Option<u64>) -> Box<dyn Step> {
         Box::new(OneStep(Arc::clone(&self.0), kind, name.to_owned(), 0))
     }

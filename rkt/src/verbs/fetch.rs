@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 use fetch::PullPolicy;
+use manifests::platform::Platform;
 
 use crate::cli::{Context, ImageFlags, Images, WithImages};
 use crate::failure::{Failure, Outcome};
@@ -22,12 +23,19 @@ EXAMPLES:
     rkt fetch example.com/app:1.0
     rkt fetch ./app.aci --signature=./app.aci.asc
     rkt --insecure-options=image fetch docker://busybox
-    rkt --insecure-options=image fetch oci:/srv/layout:latest"
+    rkt --insecure-options=image fetch oci:/srv/layout:latest
+    rkt --insecure-options=image fetch --platform=linux/arm64 docker://busybox"
 )]
 pub(crate) struct Fetch {
     /// Print the whole ids
     #[arg(long)]
     full: bool,
+    /// Show no progress
+    #[arg(long)]
+    quiet: bool,
+    /// Fetch what is built for OS/ARCHITECTURE[/VARIANT] [default: this machine]
+    #[arg(long, value_name = "PLATFORM")]
+    platform: Option<Platform>,
     #[command(flatten)]
     fetching: ImageFlags,
 }
@@ -40,8 +48,10 @@ impl WithImages for Fetch {
             return Err(Failure::new("must provide at least one image"));
         }
         let policy = self.fetching.pull_policy.unwrap_or(PullPolicy::Update);
+        let platform = self.platform.unwrap_or_else(Platform::host);
         let store = context.store()?;
-        for record in fetching::images(&images, policy, false, &store, context)? {
+        for record in fetching::images_for(&platform, &images, policy, self.quiet, &store, context)?
+        {
             if self.full {
                 say(&record.id.to_string());
             } else {

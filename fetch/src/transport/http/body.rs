@@ -16,7 +16,38 @@ const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 2
 /// A server that sends less than this in [`PATIENCE`] holds us up on purpose
 /// or by accident; another connection may do better.
 const MIN_BYTES: u64 = 16 * 1024;
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_millis(if cfg!(test) { 300 } else { 60_000 });
+
+/// All of a document, which must not take longer than this.
+const DOCUMENT_DEADLINE: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 120 });
+
+/// A document, whole; `None` if it has more than `limit` bytes.
+///
+/// # Errors
+/// The connection broke, or the server trickles.
+pub(crate) fn read_document(mut body: impl Read, limit: u64) -> io::Result<Option<Vec<u8>>> {
+    let until = Instant::now() + DOCUMENT_DEADLINE;
+    let mut bytes = Vec::new();
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        let n = match body.read(&mut buffer) {
+            Ok(n) => n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        if n == 0 {
+            return Ok(Some(bytes));
+        }
+        bytes.extend_from_slice(&buffer[..n]);
+        if bytes.len() as u64 > limit {
+            return Ok(None);
+        }
+        if Instant::now() > until {
+            let slow = "the server sends next to nothing";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, slow));
+        }
+    }
+}
 
 /// Why there are no more bytes just now.
 pub(crate) enum OpenError {

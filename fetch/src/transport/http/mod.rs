@@ -21,7 +21,7 @@ use reqwest::header::{
 };
 use reqwest::{StatusCode, Url};
 
-pub(crate) use body::{OpenError, Resuming};
+pub(crate) use body::{OpenError, Resuming, read_document};
 
 const MAX_REDIRECTS: usize = 10;
 const MAX_ATTEMPTS: u32 = 5;
@@ -98,24 +98,27 @@ impl HttpError {
         let Self::Connect { source, .. } = self else {
             return false;
         };
-        let mut next: Option<&(dyn Error + 'static)> = source.source();
-        while let Some(error) = next {
-            // An io::Error hides the error it carries from `source`.
-            let carried = error
-                .downcast_ref::<std::io::Error>()
-                .and_then(|e| e.get_ref())
-                .and_then(|e| e.downcast_ref::<rustls::Error>());
-            let tls = carried.or_else(|| error.downcast_ref());
-            if let Some(tls) = tls {
-                return matches!(
-                    tls,
-                    rustls::Error::InvalidMessage(_) | rustls::Error::PeerMisbehaved(_)
-                );
-            }
-            next = error.source();
+        match source.source().and_then(tls_error) {
+            Some(error) => matches!(
+                error,
+                rustls::Error::InvalidMessage(_) | rustls::Error::PeerMisbehaved(_)
+            ),
+            None => true,
         }
-        true
     }
+}
+
+/// What TLS says, however deep the libraries wrapped it.
+fn tls_error<'e>(error: &'e (dyn Error + 'static)) -> Option<&'e rustls::Error> {
+    if let Some(found) = error.downcast_ref() {
+        return Some(found);
+    }
+    // An io::Error hides the error it carries from `source`.
+    let carried = error
+        .downcast_ref::<std::io::Error>()
+        .and_then(|e| e.get_ref());
+    let carried = carried.and_then(|e| tls_error(e));
+    carried.or_else(|| error.source().and_then(tls_error))
 }
 
 /// One question.

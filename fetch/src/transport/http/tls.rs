@@ -16,7 +16,7 @@ const USER_AGENT: &str = concat!("rkt/", env!("CARGO_PKG_VERSION"));
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// For the head of an answer, and for each piece of its body.
-const READ_TIMEOUT: Duration = Duration::from_secs(if cfg!(debug_assertions) { 10 } else { 30 });
+const READ_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 1 } else { 30 });
 
 /// A client for hosts of the usual kind, or for this one.
 pub(super) fn client(skip_tls: bool, host: &str, own: Option<&Host>) -> Result<Client, HttpError> {

@@ -1,6 +1,6 @@
 //! Answering a registry's challenge.
 
-use std::io::{self, Read};
+use std::io;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -137,9 +137,8 @@ fn form(pairs: &[(&str, &str)]) -> String {
 }
 
 fn read(response: Response) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    response.take(MAX_ANSWER).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    let read = http::read_document(response, MAX_ANSWER)?;
+    read.ok_or_else(|| io::Error::other("its answer is too long"))
 }
 
 /// RFC 7617.

@@ -28,7 +28,7 @@ use reqwest::blocking::Response;
 use reqwest::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{StatusCode, Url};
 
-use super::http::{Checks, Client, Get, HttpError, OpenError, Resuming};
+use super::http::{self, Checks, Client, Get, HttpError, OpenError, Resuming};
 use super::{Body, OciSource, Root};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::error::Reason;
@@ -371,9 +371,9 @@ fn said_by(response: Response) -> String {
         #[serde(default)]
         message: String,
     }
-    let mut bytes = Vec::new();
     // Without a readable body there is nothing to add to the status.
-    let _ = io::Read::read_to_end(&mut io::Read::take(response, 16 * 1024), &mut bytes);
+    let read = http::read_document(response, 16 * 1024).ok().flatten();
+    let bytes = read.unwrap_or_default();
     let refusal = serde_json::from_slice::<Refusal>(&bytes).ok();
     let message = refusal
         .and_then(|r| r.errors.into_iter().next())
@@ -415,15 +415,13 @@ impl OciSource for Registry {
         {
             return Err(RegistryError::Schema1 { host: self.host() }.into());
         }
-        let mut bytes = Vec::new();
-        let mut body = io::Read::take(response, MAX_DOCUMENT_SIZE + 1);
-        io::Read::read_to_end(&mut body, &mut bytes).map_err(|source| RegistryError::Transfer {
-            host: self.host(),
-            source,
+        let read = http::read_document(response, MAX_DOCUMENT_SIZE).map_err(|source| {
+            RegistryError::Transfer {
+                host: self.host(),
+                source,
+            }
         })?;
-        if bytes.len() as u64 > MAX_DOCUMENT_SIZE {
-            return Err(RegistryError::TooLarge { host: self.host() }.into());
-        }
+        let bytes = read.ok_or_else(|| RegistryError::TooLarge { host: self.host() })?;
         if let Version::Digest(wanted) = version {
             let actual = digest_of(wanted.algorithm(), &bytes);
             if actual != *wanted {

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
+use std::time::Duration;
 
 use manifests::config::{Config, UserPassword};
 use manifests::digest::Algorithm;
@@ -461,4 +462,28 @@ fn nobody_listening_is_said_with_the_host() {
         error.to_lowercase().contains("connection refused"),
         "{error}"
     );
+}
+
+/// Byte by byte, for ever: heads, documents and layers alike.
+#[test]
+fn servers_that_trickle_are_given_up() {
+    fn trickle(stream: &mut TcpStream) {
+        while stream.write_all(b" ").is_ok() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+    let head = Server::start(|_, stream| trickle(stream));
+    let error = root(&head.registry()).unwrap_err();
+    assert!(error.contains("127.0.0.1"), "{error}");
+
+    let document = Server::start(|_, stream| {
+        let start = "HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n";
+        let _ = stream.write_all(start.as_bytes());
+        trickle(stream);
+    });
+    let error = root(&document.registry()).unwrap_err();
+    assert!(error.contains("next to nothing"), "{error}");
+    let blob = descriptor(&vec![b' '; 1_000_000]);
+    let error = fetch(&document.registry(), &blob).unwrap_err();
+    assert!(error.contains("next to nothing"), "{error}");
 }
