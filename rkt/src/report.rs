@@ -20,6 +20,7 @@ use manifests::trust::Verification;
 use serde::Serialize;
 use stage0::boot;
 use stage0::pods::{Pod, PodError, State};
+use stage0::start::guests;
 
 /// One pod.
 #[derive(Debug, Serialize)]
@@ -181,6 +182,18 @@ pub(crate) enum AppState {
     Exited,
 }
 
+impl AppState {
+    /// The word for it.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Exited => "exited",
+        }
+    }
+}
+
 impl PodReport {
     /// What can be found out about the pod; what cannot is told in `errors`.
     pub(crate) fn new(pod: &Pod, detail: Detail<'_>) -> Self {
@@ -336,7 +349,11 @@ impl AppReport {
         let state = match pod.state() {
             State::Embryo | State::Preparing | State::AbortedPrepare => AppState::Unknown,
             State::Prepared => AppState::Created,
-            State::Running if status.finished.is_none() => AppState::Running,
+            State::Running if status.finished.is_some() => AppState::Exited,
+            State::Running if status.started.is_none() && guests::takes_them(manifest) => {
+                AppState::Created
+            }
+            State::Running => AppState::Running,
             _ => AppState::Exited,
         };
         let marked = matches!(pod.state(), State::ExitedDeleting | State::ExitedGarbage)

@@ -58,6 +58,7 @@ impl Wishes<'_> {
             mounts: self.images.mounts,
             ports: self.pod.port.clone(),
             environment,
+            mutable: false,
         };
         let caller = (
             rustix::process::geteuid().as_raw(),
@@ -107,7 +108,7 @@ pub(crate) fn fill(
     Ok(prepare::fill(pod, blueprint, images, unpack, tell)?)
 }
 
-fn pod_environment(flags: &EnvironmentFlags) -> Result<PodEnvironment, Failure> {
+pub(crate) fn pod_environment(flags: &EnvironmentFlags) -> Result<PodEnvironment, Failure> {
     let mut environment = PodEnvironment::default();
     if flags.inherit_env {
         // Names and values that JSON or the schema cannot hold stay behind.
@@ -137,7 +138,7 @@ fn read(file: &Path) -> Result<String, Failure> {
         .map_err(|e| Failure::because(format!("cannot read the environment from {file:?}"), e))
 }
 
-fn overrides(flags: AppFlags) -> Result<Overrides, Failure> {
+pub(crate) fn overrides(flags: AppFlags) -> Result<Overrides, Failure> {
     let capabilities = match (flags.caps_retain.is_empty(), flags.caps_remove.is_empty()) {
         (true, true) => None,
         (false, true) => Some(Capabilities::Retain(flags.caps_retain)),

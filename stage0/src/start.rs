@@ -9,6 +9,7 @@
 //! Nothing is synced: a pod that runs does not outlive the host's next boot.
 
 mod detached;
+pub mod guests;
 
 use std::convert::Infallible;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -28,6 +29,7 @@ use crate::metadata::{self, MetadataError};
 use crate::names;
 use crate::networks;
 use crate::pods::{APPS, OwnedPod, Place, PodError};
+use crate::prepare::manifest::MUTABLE;
 use crate::prepare::users::{self, Wanted};
 use crate::prepare::{Blueprint, PrepareError, environment, is_from_docker, volumes};
 use crate::resolved::{ResolvedApp, ResolvedMount};
@@ -192,6 +194,9 @@ fn write_down(
             environment::set(&mut app.spec, "AC_METADATA_URL", url);
         }
     }
+    if engine.mutable {
+        guests::keep(&pod.path(), runtime)?;
+    }
     if let Some(reason) = images.fallback() {
         tell(&format!("disabling overlay support: \"{reason}\""));
     }
@@ -257,10 +262,40 @@ fn resolve(
         None => format!("rkt-{}", pod.uuid()),
     };
     let (path, final_path) = (pod.path(), pod.path_in(Place::Run));
+    let apps = resolve_apps(
+        (&path, &final_path),
+        &hostname,
+        blueprint,
+        images,
+        runtime,
+        tell,
+    )?;
+    Ok(engine::Pod {
+        uuid: pod.uuid().to_string(),
+        network: network(&runtime.network, blueprint)?,
+        ipc: runtime.ipc,
+        interactive: runtime.interactive,
+        logs: runtime.logs,
+        mutable: blueprint.manifest.annotation(MUTABLE) == Some("true"),
+        apps,
+        hostname,
+    })
+}
+
+/// The blueprint's apps, for a pod that stands in the first directory and will
+/// run in the second.
+fn resolve_apps(
+    (path, final_path): (&Path, &Path),
+    hostname: &str,
+    blueprint: &Blueprint,
+    images: &Images<'_>,
+    runtime: &Runtime,
+    tell: &mut dyn FnMut(&str),
+) -> Result<Vec<engine::App>, StartError> {
     let names = blueprint.manifest.apps.iter().map(|app| app.name.as_str());
-    let files = names::Files::new(runtime, &hostname, names, &path, &final_path);
+    let files = names::Files::new(runtime, hostname, names, path, final_path);
     let facts = PodFacts {
-        hostname: &hostname,
+        hostname,
         network: &runtime.network,
         ipc: runtime.ipc,
         isolators: &blueprint.manifest.isolators,
@@ -269,23 +304,13 @@ fn resolve(
     };
     let apps = blueprint.manifest.apps.iter().zip(&blueprint.images);
     let apps = apps.map(|(app, record)| {
-        let root = images.root(&path, app.name.as_str(), record)?;
-        let mut resolved = resolve_app(blueprint, app, record, &root, &final_path, runtime)?;
+        let root = images.root(path, app.name.as_str(), record)?;
+        let mut resolved = resolve_app(blueprint, app, record, &root, final_path, runtime)?;
         let given = files.give(app.name.as_str(), &root, &resolved.mounts)?;
         resolved.mounts.extend(given);
-        engine_app(resolved, root, &final_path, &facts, tell)
+        engine_app(resolved, root, final_path, &facts, tell)
     });
-    let apps = apps.collect::<Result<_, StartError>>()?;
-    Ok(engine::Pod {
-        uuid: pod.uuid().to_string(),
-        network: network(&runtime.network, blueprint)?,
-        ipc: runtime.ipc,
-        interactive: runtime.interactive,
-        logs: runtime.logs,
-        mutable: false,
-        apps,
-        hostname,
-    })
+    apps.collect()
 }
 
 /// The network with the ports that the pod asks for.

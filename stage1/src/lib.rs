@@ -33,6 +33,7 @@ pub mod idle;
 pub mod init;
 pub mod mounting;
 pub mod network;
+pub mod parcel;
 pub mod plan;
 pub mod program;
 pub mod record;

@@ -104,6 +104,29 @@ impl Sources {
 }
 
 impl Sources {
+    /// The root, one volume for each mount that is one, and the null device.
+    pub fn into_parts(self) -> (OwnedFd, Vec<Option<OwnedFd>>, Option<OwnedFd>) {
+        (self.root, self.binds, self.null)
+    }
+
+    /// The reverse of [`Self::into_parts`].
+    pub fn from_parts(root: OwnedFd, binds: Vec<Option<OwnedFd>>, null: Option<OwnedFd>) -> Self {
+        Self { root, binds, null }
+    }
+
+    /// Cuts what comes from the host off from the host: nothing that is
+    /// mounted in the app later appears there.
+    ///
+    /// # Errors
+    /// [`Error::System`] with what the kernel says.
+    pub fn cut_off(&self) -> Result<()> {
+        for source in self.binds.iter().chain([&self.null]).flatten() {
+            mounting::propagate(source, Propagation::Slave, true)
+                .map_err(Error::system("cut off", "the app's mounts"))?;
+        }
+        Ok(())
+    }
+
     /// Gives the app its part of what the pod's apps share: a copy of this
     /// mount, whose place is in the init's own tree.
     ///

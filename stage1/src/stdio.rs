@@ -12,13 +12,14 @@
 
 use std::os::fd::OwnedFd;
 
+use manifests::engine::Logs;
 use manifests::log::Stream;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Gid, Uid};
 
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Process};
+use crate::plan::{App, Plan, Process};
 use crate::supervisor::log::Log;
 use crate::supervisor::relay::{Relay, Target};
 
@@ -72,54 +73,77 @@ impl Stdio {
     }
 }
 
+/// What an app's standard descriptors depend on beside the app.
+#[derive(Debug, Clone, Copy)]
+pub struct Pod {
+    /// What apps write is kept in files.
+    pub logs: Option<Logs>,
+    /// The one app has the caller's standard input.
+    pub interactive: bool,
+    /// And a terminal of its own.
+    pub terminal: bool,
+    /// Others write too.
+    pub several: bool,
+}
+
 /// Decides for every app, and adds what the supervisor copies to `relay`.
 ///
 /// # Errors
 /// [`Error::System`] when a pipe or the null device cannot be opened.
 pub fn open(plan: &Plan, relay: &mut Relay) -> Result<Vec<Stdio>> {
+    let pod = Pod {
+        logs: plan.logs,
+        interactive: plan.interactive,
+        terminal: plan.interactive && caller_has_terminal(),
+        several: plan.apps.len() > 1,
+    };
+    plan.apps
+        .iter()
+        .map(|app| open_app(app, pod, relay))
+        .collect()
+}
+
+/// Decides for one app.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_app(app: &App, pod: Pod, relay: &mut Relay) -> Result<Stdio> {
     let (stdout, stderr) = (rustix::stdio::stdout(), rustix::stdio::stderr());
     let tty = rustix::termios::isatty;
-    let terminal = plan.interactive && caller_has_terminal();
-    let several = plan.apps.len() > 1;
-    let mut all = Vec::with_capacity(plan.apps.len());
-    for app in &plan.apps {
-        let mut stdio = Stdio {
-            terminal,
-            ..Stdio::default()
-        };
-        if !plan.interactive {
-            stdio.input = Some(null()?);
-        }
-        let owner = (app.process.uid, app.process.gid);
-        let label = several.then_some(app.name.as_str());
-        if let Some(logs) = plan.logs {
-            let (output, written_output) = pipe(owner)?;
-            let (error, written_error) = pipe(owner)?;
-            stdio.output = Some(output);
-            stdio.error = Some(error);
-            relay.add_log(
-                Log::create(&app.name, logs)?,
-                [
-                    (written_output, Stream::Output),
-                    (written_error, Stream::Error),
-                ],
-            );
-            all.push(stdio);
-            continue;
-        }
-        if !plan.interactive && (several || tty(stdout)) {
-            let (output, written) = pipe(owner)?;
-            stdio.output = Some(output);
-            relay.add_pipe(written, Target::Output, label);
-        }
-        if !plan.interactive && (several || tty(stderr)) {
-            let (error, written) = pipe(owner)?;
-            stdio.error = Some(error);
-            relay.add_pipe(written, Target::Error, label);
-        }
-        all.push(stdio);
+    let mut stdio = Stdio {
+        terminal: pod.terminal,
+        ..Stdio::default()
+    };
+    if !pod.interactive {
+        stdio.input = Some(null()?);
     }
-    Ok(all)
+    let owner = (app.process.uid, app.process.gid);
+    let label = pod.several.then_some(app.name.as_str());
+    if let Some(logs) = pod.logs {
+        let (output, written_output) = pipe(owner)?;
+        let (error, written_error) = pipe(owner)?;
+        stdio.output = Some(output);
+        stdio.error = Some(error);
+        relay.add_log(
+            Log::create(&app.name, logs)?,
+            [
+                (written_output, Stream::Output),
+                (written_error, Stream::Error),
+            ],
+        );
+        return Ok(stdio);
+    }
+    if !pod.interactive && (pod.several || tty(stdout)) {
+        let (output, written) = pipe(owner)?;
+        stdio.output = Some(output);
+        relay.add_pipe(written, Target::Output, label);
+    }
+    if !pod.interactive && (pod.several || tty(stderr)) {
+        let (error, written) = pipe(owner)?;
+        stdio.error = Some(error);
+        relay.add_pipe(written, Target::Error, label);
+    }
+    Ok(stdio)
 }
 
 /// Whether the caller talks to us by a terminal.

@@ -17,8 +17,8 @@ use rustix::net::{
 const TEXT: usize = 2048;
 
 /// Descriptors in one message: an app's cgroups, fewer than there are
-/// controllers.
-const DESCRIPTORS: usize = 16;
+/// controllers, or some of a [parcel](crate::parcel).
+pub(crate) const DESCRIPTORS: usize = 16;
 
 /// What the supervisor tells the init.
 #[derive(Debug, PartialEq, Eq)]
@@ -39,6 +39,18 @@ pub enum Order {
     /// What was left of an app that ended is killed, so it may be started
     /// again when it is time for that.
     Again {
+        /// The app's place in the pod's list.
+        app: u16,
+    },
+    /// Part of a [parcel](crate::parcel); descriptors come along.
+    Piece,
+    /// The pieces that came are an app, which [`Self::Start`] will start.
+    Add {
+        /// The app's place in the pod's list; one that is over makes room.
+        app: u16,
+    },
+    /// Stop one app, with its own signal and grace, and for good.
+    StopApp {
         /// The app's place in the pod's list.
         app: u16,
     },
@@ -159,6 +171,9 @@ impl Message for Order {
             Self::Stop => [3, 0, 0],
             Self::Kill => [4, 0, 0],
             Self::Again { app } => [5, app.into(), 0],
+            Self::Piece => [6, 0, 0],
+            Self::Add { app } => [7, app.into(), 0],
+            Self::StopApp { app } => [8, app.into(), 0],
         };
         (head, "")
     }
@@ -175,6 +190,13 @@ impl Message for Order {
             [3, ..] => Self::Stop,
             [4, ..] => Self::Kill,
             [5, app, _] => Self::Again {
+                app: u16::try_from(app).ok()?,
+            },
+            [6, ..] => Self::Piece,
+            [7, app, _] => Self::Add {
+                app: u16::try_from(app).ok()?,
+            },
+            [8, app, _] => Self::StopApp {
                 app: u16::try_from(app).ok()?,
             },
             _ => return None,
@@ -392,6 +414,9 @@ mod tests {
                 unresolved: false,
             },
             Order::Again { app: 9 },
+            Order::Piece,
+            Order::Add { app: 10 },
+            Order::StopApp { app: 11 },
             Order::Signal(1),
             Order::Stop,
             Order::Kill,

@@ -49,6 +49,17 @@ impl Program {
         ))
     }
 
+    /// The program as [`Self::from_bytes`] takes it.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.0.len() * INSTRUCTION);
+        for instruction in &self.0 {
+            bytes.extend(instruction.code.to_ne_bytes());
+            bytes.extend([instruction.jt, instruction.jf]);
+            bytes.extend(instruction.k.to_ne_bytes());
+        }
+        bytes
+    }
+
     /// Puts the calling process under this filter, for good and for all it
     /// executes.
     ///
@@ -92,5 +103,6 @@ mod tests {
         };
         assert_eq!((only.code, only.jt, only.jf), (6, 1, 2));
         assert_eq!(only.k, u32::from_ne_bytes([0, 0, 0xff, 0x7f]));
+        assert_eq!(allow.to_bytes(), [6, 0, 1, 2, 0, 0, 0xff, 0x7f]);
     }
 }

@@ -5,8 +5,10 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 /// Where the apps' `/etc/hosts` comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Hosts {
     /// The image's own, with the pod's names; the fallback where it has none.
     Image,

@@ -6,6 +6,8 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::cni::Dns;
 
 /// The flags as they were given.
@@ -22,7 +24,7 @@ pub struct DnsFlags {
 }
 
 /// Where the apps' `/etc/resolv.conf` comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Resolver {
     /// From the first network that says anything; else the image's own.
     Networks,

@@ -1,5 +1,6 @@
 //! One file per verb: its flags, its help, and what it does.
 
+mod app;
 mod cat_manifest;
 mod completion;
 mod config;
@@ -84,7 +85,14 @@ pub(crate) const ALL: &[Verb] = &[
     plain::<logs::Logs>(&["logs"]),
     plain::<stop::Stop>(&["stop"]),
     as_root(plain::<enter::Enter>(&["enter"])),
+    as_root(plain::<app::Sandbox>(&["app", "sandbox"])),
+    as_root(images::<app::Add>(&["app", "add"])),
+    as_root(plain::<app::Start>(&["app", "start"])),
+    as_root(plain::<app::Stop>(&["app", "stop"])),
+    as_root(plain::<app::Rm>(&["app", "rm"])),
     as_root(plain::<enter::Enter>(&["app", "exec"])),
+    plain::<app::List>(&["app", "list"]),
+    plain::<app::Status>(&["app", "status"]),
     as_root(plain::<rm::Rm>(&["rm"])),
     as_root(plain::<gc::Gc>(&["gc"])),
     as_root(plain::<export::Export>(&["export"])),

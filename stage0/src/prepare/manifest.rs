@@ -17,7 +17,7 @@ use super::error::PrepareError;
 use super::request::{AppRequest, Capabilities, Overrides, PodEnvironment, PodRequest, Seccomp};
 
 /// Whether a running pod may be changed; told in every pod manifest.
-const MUTABLE: &str = "coreos.com/rkt/stage1/mutable";
+pub(crate) const MUTABLE: &str = "coreos.com/rkt/stage1/mutable";
 
 /// No program lives in less, and whoever asks for it forgot a suffix.
 const LEAST_MEMORY: i64 = 4096;
@@ -46,7 +46,7 @@ pub fn compose(request: &PodRequest, caller: (u32, u32)) -> Result<PodManifest, 
     manifest.ports = ports(request, &manifest.apps)?;
     manifest.annotations.push(Annotation {
         name: MUTABLE.parse().expect("it is an AC identifier"),
-        value: "false".to_owned(),
+        value: request.mutable.to_string(),
     });
     Ok(manifest)
 }

@@ -12,7 +12,7 @@
 
 pub mod environment;
 mod error;
-mod manifest;
+pub(crate) mod manifest;
 pub mod request;
 mod seed;
 pub(crate) mod users;
@@ -110,17 +110,28 @@ pub fn fill(
     let dir = pod.path();
     write_manifest(&dir, blueprint)?;
     make_dir(&dir.join(APPS), 0o750)?;
+    fill_apps(&dir, blueprint, images, unpack, tell)
+}
+
+/// Makes the directories of the blueprint's apps in a pod's.
+pub(crate) fn fill_apps(
+    dir: &Path,
+    blueprint: &Blueprint,
+    images: &Images<'_>,
+    unpack: bool,
+    tell: &mut dyn FnMut(&str),
+) -> Result<(), PrepareError> {
     for (app, record) in blueprint.manifest.apps.iter().zip(&blueprint.images) {
         let app_dir = dir.join(APPS).join(app.name.as_str());
         make_dir(&app_dir, 0o750)?;
         if unpack {
             unpack_into(&app_dir.join(ROOTFS), record, images.store())?;
         }
-        let root = images.root(&dir, app.name.as_str(), record)?;
+        let root = images.root(dir, app.name.as_str(), record)?;
         if let AppRoot::Shared(image) = &root {
             make_overlay_dirs(&app_dir, image)?;
         }
-        make_volumes(&dir, blueprint, app, record, root.dir(), tell)?;
+        make_volumes(dir, blueprint, app, record, root.dir(), tell)?;
     }
     Ok(())
 }

@@ -19,6 +19,8 @@ pub struct PodRequest {
     pub ports: Vec<PortFlag>,
     /// Environment for every app.
     pub environment: PodEnvironment,
+    /// Apps may be added to it while it runs.
+    pub mutable: bool,
 }
 
 /// Environment for every app of a pod, in the order in which it wins.

@@ -318,14 +318,20 @@ impl Plan {
     fn fill(&self, made: &mut Cgroups) -> Result<()> {
         for hierarchy in &self.hierarchies {
             let pod = self.directory(hierarchy);
-            make_pod(hierarchy, &pod)?;
+            match pod.is_dir() {
+                // An app that came later finds it.
+                true => prepare_pod(hierarchy, &pod)?,
+                false => make_pod(hierarchy, &pod)?,
+            }
             made.pods.push(pod);
         }
         for app in &self.apps {
             let mut cgroups = AppCgroups::default();
             for (hierarchy, pod) in self.hierarchies.iter().zip(&made.pods) {
                 let directory = pod.join(&app.name);
-                fs::create_dir(&directory)
+                // What is there already is of the app's last run.
+                remove_tree(&directory)
+                    .and_then(|()| fs::create_dir(&directory))
                     .map_err(Error::system("make the cgroup", directory.display()))?;
                 if hierarchy.controllers.contains(&"cpuset") && hierarchy.version == Version::V1 {
                     v1::inherit_cpuset(&directory)?;
@@ -368,7 +374,16 @@ fn make_pod(hierarchy: &Hierarchy, pod: &Path) -> Result<()> {
             _ => {}
         }
     }
-    let prepared = match hierarchy.version {
+    let prepared = prepare_pod(hierarchy, pod);
+    if prepared.is_err() {
+        fs::remove_dir(pod).map_err(Error::system("remove the cgroup", pod.display()))?;
+    }
+    prepared
+}
+
+/// Hands down to the pod's cgroup what its apps' need.
+fn prepare_pod(hierarchy: &Hierarchy, pod: &Path) -> Result<()> {
+    match hierarchy.version {
         Version::V1 if hierarchy.controllers.contains(&"cpuset") => {
             v1::inherit_cpuset(&hierarchy.parent).and_then(|()| v1::inherit_cpuset(pod))
         }
@@ -379,11 +394,7 @@ fn make_pod(hierarchy: &Hierarchy, pod: &Path) -> Result<()> {
             let down = root.into_iter().chain([hierarchy.parent.as_path(), pod]);
             v2::enable(down, &hierarchy.controllers)
         }
-    };
-    if prepared.is_err() {
-        fs::remove_dir(pod).map_err(Error::system("remove the cgroup", pod.display()))?;
     }
-    prepared
 }
 
 fn write(directory: &Path, setting: &Setting) -> Result<()> {
@@ -680,6 +691,53 @@ impl Cgroups {
     /// The cgroups of the app with this place in the pod's list.
     pub fn app(&self, index: usize) -> &AppCgroups {
         &self.apps[index]
+    }
+
+    /// Makes the cgroups of an app that comes later; it has this place in the
+    /// pod's list. `plan` has no other app.
+    ///
+    /// # Errors
+    /// As [`Plan::create`].
+    pub fn add(&mut self, index: usize, plan: Plan) -> Result<()> {
+        let mut made = Self {
+            pods: Vec::new(),
+            apps: Vec::new(),
+            below: Vec::new(),
+        };
+        let filled = plan.fill(&mut made);
+        for pod in made.pods {
+            if !self.pods.contains(&pod) {
+                self.pods.push(pod);
+            }
+        }
+        let undone: Vec<_> = match &filled {
+            Ok(()) => Vec::new(),
+            Err(_) => std::mem::take(&mut made.below),
+        };
+        for directory in undone {
+            // What stays goes with the pod.
+            let _stays = fs::remove_dir(directory);
+        }
+        match filled {
+            Err(Error::System { source, .. }) if !plan.required && no_right(&source) => {}
+            other => other?,
+        }
+        self.below.extend(made.below);
+        if self.apps.len() <= index {
+            self.apps.resize_with(index + 1, AppCgroups::default);
+        }
+        self.apps[index] = made.apps.pop().unwrap_or_default();
+        Ok(())
+    }
+
+    /// Removes the cgroups of an app that is over. One whose processes take
+    /// their time to go is removed with the pod.
+    pub fn remove_app(&mut self, index: usize, name: &str) {
+        if let Some(cgroups) = self.apps.get_mut(index) {
+            *cgroups = AppCgroups::default();
+        }
+        self.below
+            .retain(|directory| !directory.ends_with(name) || remove_tree(directory).is_err());
     }
 
     /// Removes the cgroups that hold no process and nothing else, as they do

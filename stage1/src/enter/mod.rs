@@ -37,7 +37,7 @@ use sys::process::{Fork, Namespaces, SingleThread};
 
 use crate::error::{Error, Result};
 use crate::idle::wait;
-use crate::plan::Process;
+use crate::plan::{Process, ThisHost};
 use crate::stdio::{self, Stdio};
 use crate::supervisor::relay::Relay;
 use crate::supervisor::terminal::{self, RawTerminal};
@@ -196,7 +196,7 @@ fn process(name: &str, argv: Vec<OsString>, with_terminal: bool, app: &Running) 
         .collect::<Result<Vec<_>>>()?;
     let term = std::env::var("TERM").ok();
     let term = term.or_else(|| with_terminal.then(|| TERM.to_owned()));
-    let process = Process::new(&specification(name)?.spec)?;
+    let process = Process::new(&specification(name)?.spec, &ThisHost)?;
     let mut process = process.command(argv, term.as_deref())?;
     limits::take_over(&mut process, app.init)?;
     Ok(process)

@@ -15,6 +15,7 @@
 
 mod life;
 
+use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::Instant;
@@ -36,6 +37,7 @@ use sys::process::SingleThread;
 use crate::app::Surroundings;
 use crate::cgroup::Entrance;
 use crate::error::{Error, Result};
+use crate::parcel::Parcel;
 use crate::plan::{self, Parameter, Plan};
 use crate::resolve::{self, Kind};
 use crate::rootfs::Sources;
@@ -89,10 +91,17 @@ pub fn run(start: Start, proof: &SingleThread) -> ! {
 
 #[derive(Debug)]
 struct Init {
-    apps: Vec<App>,
+    /// By their places in the supervisor's list.
+    apps: BTreeMap<u16, App>,
     around: Surroundings,
     children: SignalFd,
     stopping: bool,
+    /// It has apps for as long as it is not stopped, though it be none.
+    mutable: bool,
+    /// The parts of an app that is being added.
+    pieces: Vec<OwnedFd>,
+    /// What the apps share as POSIX shared memory.
+    shm: Option<OwnedFd>,
     /// The null device, for whoever has nothing to say.
     quiet: Stdio,
     /// The caller's descriptors are ours no more.
@@ -111,7 +120,7 @@ fn prepare(
     mut around: Surroundings,
 ) -> std::result::Result<Init, Refusal> {
     match namespaces(&plan, &around).and_then(|()| mounts(&plan, &mut around)) {
-        Ok((sources, quiet, children)) => {
+        Ok((sources, quiet, children, shm)) => {
             drop(pins);
             let apps = plan
                 .apps
@@ -121,12 +130,17 @@ fn prepare(
                 .map(|((app, sources), (stdio, device_filter))| {
                     App::new(app, sources, stdio, device_filter)
                 })
+                .enumerate()
+                .map(|(index, app)| (index as u16, app))
                 .collect();
             Ok(Init {
                 apps,
                 around,
                 children,
                 stopping: false,
+                mutable: plan.mutable,
+                pieces: Vec::new(),
+                shm,
                 quiet,
                 aloof: false,
                 bloated: true,
@@ -192,8 +206,12 @@ fn die_with_the_supervisor(wire: &OwnedFd) -> Result<()> {
     }
 }
 
+/// What [`mounts`] leaves: what the apps need of the host, the null device,
+/// where children's ends are told, and the apps' shared memory.
+type Held = (Vec<Sources>, Stdio, SignalFd, Option<OwnedFd>);
+
 /// Takes hold of what comes from the host, then lets go of the host's tree.
-fn mounts(plan: &Plan, around: &mut Surroundings) -> Result<(Vec<Sources>, Stdio, SignalFd)> {
+fn mounts(plan: &Plan, around: &mut Surroundings) -> Result<Held> {
     around.timings.mark("mounts");
     let quiet = Stdio::quiet()?;
     // Mounts that appear on the host below a volume travel in, nothing
@@ -210,7 +228,7 @@ fn mounts(plan: &Plan, around: &mut Surroundings) -> Result<(Vec<Sources>, Stdio
         .iter()
         .map(|app| Sources::open(app).map_err(|e| e.of_app(&app.name)))
         .collect::<Result<Vec<_>>>()?;
-    if plan.apps.iter().any(plan::App::needs_proc) {
+    if plan.mutable || plan.apps.iter().any(plan::App::needs_proc) {
         around.proc = Some(identity::private_proc()?);
     }
     let attributes = MountAttributes::NO_SUID | MountAttributes::NO_DEV | MountAttributes::NO_EXEC;
@@ -219,12 +237,17 @@ fn mounts(plan: &Plan, around: &mut Surroundings) -> Result<(Vec<Sources>, Stdio
     mounting::attach_over_root(&nothing)
         .and_then(|()| mounting::pivot(&nothing))
         .map_err(Error::system("pivot to", "an empty root"))?;
+    let mut shm = None;
     if let Some(parameters) = &plan.shm {
-        let shm = shared_memory(&nothing, parameters)
-            .map_err(Error::system("mount", "the pod's shared memory"))?;
+        let made = shared_memory(parameters)?;
         for (app, sources) in plan.apps.iter().zip(&mut sources) {
-            sources.share_shm(app, &shm)?;
+            sources.share_shm(app, &made)?;
         }
+        shm = Some(made);
+    } else if plan.mutable {
+        // An app that comes later may want some.
+        resolve::mount_point(&nothing, Path::new(SHM), Kind::Directory)
+            .map_err(Error::system("make", SHM))?;
     }
     mounting::change(
         &nothing,
@@ -234,16 +257,23 @@ fn mounts(plan: &Plan, around: &mut Surroundings) -> Result<(Vec<Sources>, Stdio
     )
     .map_err(Error::system("make read-only", "the empty root"))?;
     let children = signals::watch(&[nix::sys::signal::Signal::SIGCHLD])?;
-    Ok((sources, quiet, children))
+    Ok((sources, quiet, children, shm))
 }
 
+/// Where the apps' shared memory is in the init's root.
+const SHM: &str = "/shm";
+
 /// A tmpfs in the init's root, where apps' mounts can be copied from.
-fn shared_memory(root: &OwnedFd, parameters: &[Parameter]) -> std::io::Result<OwnedFd> {
-    let attributes = MountAttributes::NO_SUID | MountAttributes::NO_DEV | MountAttributes::NO_EXEC;
-    let shm = mounting::new_file_system(c"tmpfs", parameters, attributes)?;
-    let place = resolve::mount_point(root, Path::new("/shm"), Kind::Directory)?;
-    mounting::attach(&shm, place)?;
-    Ok(shm)
+fn shared_memory(parameters: &[Parameter]) -> Result<OwnedFd> {
+    let make = || -> std::io::Result<OwnedFd> {
+        let attributes =
+            MountAttributes::NO_SUID | MountAttributes::NO_DEV | MountAttributes::NO_EXEC;
+        let shm = mounting::new_file_system(c"tmpfs", parameters, attributes)?;
+        let place = resolve::mount_point(CWD, Path::new(SHM), Kind::Directory)?;
+        mounting::attach(&shm, place)?;
+        Ok(shm)
+    };
+    make().map_err(Error::system("mount", "the pod's shared memory"))
 }
 
 impl Init {
@@ -279,24 +309,27 @@ impl Init {
     /// Does what it is time for.
     fn tick(&mut self, proof: &SingleThread) -> Result<()> {
         if self.stopping {
-            for app in &mut self.apps {
+            for app in self.apps.values_mut() {
                 if matches!(app.rest, Rest::Held | Rest::Due(_)) {
                     app.forget();
                 }
             }
-            if let Some(app) = self.apps.iter_mut().rev().find(|app| app.main.is_some()) {
+            if let Some(app) = self.apps.values_mut().rev().find(|app| app.main.is_some()) {
                 app.stop();
             }
         }
-        for (index, app) in self.apps.iter_mut().enumerate() {
-            app.tick(index as u16, &self.quiet, &self.around, proof)?;
+        for (&index, app) in &mut self.apps {
+            if app.condemned {
+                app.stop();
+            }
+            app.tick(index, &self.quiet, &self.around, proof)?;
         }
         self.let_go()
     }
 
     /// Waits for the wire and for children, and tells which it was.
     fn wait(&mut self) -> Result<(bool, bool)> {
-        let deadline = self.apps.iter().filter_map(App::alarm).min();
+        let deadline = self.apps.values().filter_map(App::alarm).min();
         let mut polled = [
             PollFd::new(&self.around.wire, PollFlags::IN),
             PollFd::new(&self.children, PollFlags::IN),
@@ -308,7 +341,8 @@ impl Init {
     }
 
     fn over(&self) -> bool {
-        self.apps.iter().all(|app| app.is_over(self.stopping))
+        let over = self.apps.values().all(|app| app.is_over(self.stopping));
+        over && (self.stopping || !self.mutable)
     }
 
     fn obey(
@@ -325,30 +359,45 @@ impl Init {
                 unresolved,
             } => {
                 if !self.stopping {
-                    if unresolved && let Some(app) = self.apps.get_mut(usize::from(app)) {
+                    if unresolved && let Some(app) = self.apps.get_mut(&app) {
                         app.keep_resolv_conf();
                     }
                     let entrance = Entrance::from_list(descriptors, unified, devices);
-                    if let Some(life) = self.apps.get_mut(usize::from(app)) {
+                    if let Some(life) = self.apps.get_mut(&app) {
                         life.start(app, entrance, &self.around, proof)?;
                     }
                     self.let_go()?;
                 }
             }
             Order::Signal(signal) => {
-                for pid in self.apps.iter().filter_map(|app| app.main) {
+                for pid in self.apps.values().filter_map(|app| app.main) {
                     kill(pid, signal);
                 }
             }
             Order::Again { app } => {
-                if let Some(app) = self.apps.get_mut(usize::from(app)) {
+                if let Some(app) = self.apps.get_mut(&app) {
                     app.release();
+                }
+            }
+            Order::Piece => self.pieces.extend(descriptors),
+            Order::Add { app } => self.add(app)?,
+            Order::StopApp { app: index } => {
+                let Some(app) = self.apps.get_mut(&index) else {
+                    return Ok(());
+                };
+                app.condemned = true;
+                if matches!(app.rest, Rest::Held | Rest::Due(_)) {
+                    app.forget();
+                    self.tell(&Report::Settled {
+                        app: index,
+                        again: false,
+                    })?;
                 }
             }
             Order::Stop => self.stopping = true,
             Order::Kill => {
                 self.stopping = true;
-                for app in &mut self.apps {
+                for app in self.apps.values_mut() {
                     if let Some(pid) = app.main {
                         kill(pid, libc::SIGKILL);
                         app.deadline = Some(Instant::now());
@@ -359,10 +408,46 @@ impl Init {
         Ok(())
     }
 
+    /// Takes an app in; what is wrong with it is its own failure.
+    fn add(&mut self, index: u16) -> Result<()> {
+        let pieces = std::mem::take(&mut self.pieces);
+        let parcel = Parcel::open(pieces).and_then(|mut parcel| {
+            if self.shm.is_none()
+                && let Some(parameters) = parcel.app.shared_memory()
+            {
+                self.shm = Some(shared_memory(parameters)?);
+            }
+            if let Some(shm) = &self.shm {
+                parcel.sources.share_shm(&parcel.app, shm)?;
+            }
+            Ok(parcel)
+        });
+        let Parcel {
+            app,
+            sources,
+            stdio,
+            device_filter,
+        } = match parcel {
+            Ok(parcel) => parcel,
+            Err(error) => {
+                self.around.report_failure(Some(index), &error);
+                return self.tell(&Report::Exited {
+                    app: index,
+                    end: End::Code(error.exit_status()),
+                    handler: false,
+                    again: false,
+                });
+            }
+        };
+        let app = App::new(app, sources, stdio, device_filter);
+        self.apps.insert(index, app);
+        Ok(())
+    }
+
     /// Lets go of the caller's standard descriptors when nobody is left who
     /// would be born with them.
     fn let_go(&mut self) -> Result<()> {
-        if self.aloof || !self.apps.iter().all(App::is_barren) {
+        if self.aloof || !self.apps.values().all(App::is_barren) {
             return Ok(());
         }
         self.aloof = true;
@@ -382,11 +467,10 @@ impl Init {
     }
 
     fn note(&mut self, pid: Pid, end: End, proof: &SingleThread) -> Result<()> {
-        for (index, app) in self.apps.iter_mut().enumerate() {
-            let index = index as u16;
+        for (&index, app) in &mut self.apps {
             if app.main == Some(pid) {
                 let (handler, again) = app.ended(index, end, self.stopping, &self.around, proof)?;
-                self.stopping |= end.status() != 0 && !again;
+                self.stopping |= end.status() != 0 && !again && !self.mutable;
                 return self.tell(&Report::Exited {
                     app: index,
                     end,

@@ -5,6 +5,7 @@
 //! processes only make system calls, so what is wrong with a pod is found
 //! while there is nothing to undo.
 
+mod host;
 mod mounts;
 mod process;
 mod seccomp;
@@ -17,6 +18,7 @@ use manifests::engine::{self, Ipc, Logs, Network, Pod, Readiness, Restart, Strea
 use oci_spec::runtime::{LinuxDeviceType, LinuxNamespaceType, LinuxResources, Spec};
 use sys::mount_attributes::Propagation;
 
+pub use host::{Host, ThisHost, Told};
 pub use mounts::{Mount, MountKind, Parameter};
 pub use process::{Capabilities, ExecLabel, Process};
 pub use seccomp::Filter;
@@ -41,6 +43,8 @@ pub struct Plan {
     pub interactive: bool,
     /// What the apps write is kept in files.
     pub logs: Option<Logs>,
+    /// Apps come and go while it runs.
+    pub mutable: bool,
     /// Its apps, in starting order.
     pub apps: Vec<App>,
 }
@@ -91,6 +95,22 @@ pub struct App {
 }
 
 impl App {
+    /// The v1 hierarchies that it sees, if it sees any.
+    pub fn legacy_hierarchies(&self) -> Option<Vec<String>> {
+        self.mounts.iter().find_map(|mount| match &mount.kind {
+            MountKind::LegacyCgroups(names) => Some(names.clone()),
+            _ => None,
+        })
+    }
+
+    /// The parameters of the shared memory that it has with the pod's others.
+    pub fn shared_memory(&self) -> Option<&[Parameter]> {
+        self.mounts.iter().find_map(|mount| match &mount.kind {
+            MountKind::PodShm { parameters } => Some(parameters.as_slice()),
+            _ => None,
+        })
+    }
+
     /// Whether something is to be written below `/proc` for it.
     pub fn needs_proc(&self) -> bool {
         self.post_stop.is_some()
@@ -135,7 +155,7 @@ impl Plan {
     /// [`Error::Refused`] for what cannot be followed, [`Error::Seccomp`] for
     /// a filter that cannot be compiled.
     pub fn new(pod: Pod) -> Result<Self> {
-        if pod.apps.is_empty() {
+        if pod.apps.is_empty() && !pod.mutable {
             return Err(Error::Refused {
                 field: "apps",
                 value: String::new(),
@@ -159,14 +179,15 @@ impl Plan {
                     reason: "another app of the pod has the same name",
                 });
             }
-            apps.push(App::new(app).map_err(|e| e.of_app(&name))?);
+            apps.push(App::new(app, &ThisHost).map_err(|e| e.of_app(&name))?);
         }
-        let shm = match apps.len() {
-            0 | 1 => None,
+        let shm = match (apps.len(), pod.mutable) {
+            (0 | 1, false) => None,
             _ => share_shm(&mut apps),
         };
         Ok(Self {
             shm,
+            mutable: pod.mutable,
             uuid: pod.uuid,
             hostname: pod.hostname,
             network: pod.network,
@@ -179,7 +200,11 @@ impl Plan {
 }
 
 impl App {
-    fn new(app: engine::App) -> Result<Self> {
+    /// Plans an app.
+    ///
+    /// # Errors
+    /// As [`Plan::new`].
+    pub fn new(app: engine::App, host: &dyn Host) -> Result<Self> {
         // The name becomes a directory and a cgroup; nothing else checked it
         // on the way from the file.
         if app.name.is_empty() || !app.name.bytes().all(is_name_byte) {
@@ -191,7 +216,7 @@ impl App {
         }
         let spec = app.spec;
         refuse_unsupported(&spec)?;
-        let process = Process::new(&spec)?;
+        let process = Process::new(&spec, host)?;
         let linux = spec.linux().as_ref();
         let label = linux.and_then(|l| l.mount_label().as_deref());
         let paths = |list: Option<&Vec<String>>| -> Vec<PathBuf> {
@@ -230,7 +255,7 @@ impl App {
                 .mounts()
                 .iter()
                 .flatten()
-                .map(|mount| Mount::new(mount, label))
+                .map(|mount| Mount::new(mount, label, host))
                 .collect::<Result<_>>()?,
             devices,
             masked: paths(linux.and_then(|l| l.masked_paths().as_ref())),
@@ -272,7 +297,7 @@ const SHM: &str = "/dev/shm";
 
 /// Turns each app's own tmpfs for shared memory into the pod's, whose
 /// parameters are those of the first.
-fn share_shm(apps: &mut [App]) -> Option<Vec<Parameter>> {
+pub fn share_shm(apps: &mut [App]) -> Option<Vec<Parameter>> {
     let mut shared = None;
     for mount in apps.iter_mut().flat_map(|app| &mut app.mounts) {
         let MountKind::New {

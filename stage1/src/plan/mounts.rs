@@ -10,6 +10,7 @@ use oci_spec::runtime as oci;
 use sys::mount_attributes::{MountAttributes, Propagation};
 
 use super::c_string;
+use super::host::Host;
 use crate::error::{Error, Result};
 
 /// A mount to make inside an app's root.
@@ -182,7 +183,7 @@ pub(super) fn propagation(word: &str) -> Option<(Propagation, bool)> {
 }
 
 impl Mount {
-    pub(super) fn new(mount: &oci::Mount, label: Option<&str>) -> Result<Self> {
+    pub(super) fn new(mount: &oci::Mount, label: Option<&str>, host: &dyn Host) -> Result<Self> {
         let target = mount.destination().clone();
         let refuse = |value: &str, reason| Error::Refused {
             field: "mounts",
@@ -244,7 +245,7 @@ impl Mount {
                 }
             }
             (None, "none") => return Err(refuse("type", "neither a type nor bind is given")),
-            (None, "cgroup" | "cgroup2") => match crate::cgroup::legacy_hierarchies()? {
+            (None, "cgroup" | "cgroup2") => match host.legacy_hierarchies()? {
                 Some(legacy) => MountKind::LegacyCgroups(legacy),
                 None => new_file_system("cgroup2", source, parameters, None)?,
             },
@@ -277,7 +278,11 @@ mod tests {
     use super::*;
 
     fn plan(json: &str) -> Result<Mount> {
-        Mount::new(&serde_json::from_str(json).unwrap(), None)
+        Mount::new(
+            &serde_json::from_str(json).unwrap(),
+            None,
+            &super::super::ThisHost,
+        )
     }
 
     #[test]

@@ -8,6 +8,7 @@ use oci_spec::runtime::{self as oci, Capability, PosixRlimitType, Spec};
 use rustix::process::{Resource, Rlimit};
 
 use super::c_string;
+use super::host::Host;
 use super::seccomp::Filter;
 use crate::error::{Error, Result};
 
@@ -78,7 +79,7 @@ impl Process {
     /// # Errors
     /// [`Error::Refused`] for what cannot be followed, [`Error::Seccomp`] for
     /// a filter that cannot be compiled.
-    pub fn new(spec: &Spec) -> Result<Self> {
+    pub fn new(spec: &Spec, host: &dyn Host) -> Result<Self> {
         let refuse = |field, value: String, reason| Error::Refused {
             field,
             value,
@@ -113,7 +114,7 @@ impl Process {
             no_new_privileges: process.no_new_privileges().unwrap_or(false),
             filter: linux
                 .and_then(|l| l.seccomp().as_ref())
-                .map(Filter::compile)
+                .map(|section| host.filter(section))
                 .transpose()?
                 .flatten(),
             rlimits: process
@@ -123,7 +124,7 @@ impl Process {
                 .map(|limit| (resource(limit.typ()), rlimit(limit)))
                 .collect(),
             oom_score_adj: process.oom_score_adj(),
-            exec_label: exec_label(process)?,
+            exec_label: host.exec_label(process)?,
         })
     }
 
@@ -213,7 +214,7 @@ fn search(program: &CString, env: &[CString]) -> Vec<PathBuf> {
     }
 }
 
-fn exec_label(process: &oci::Process) -> Result<Option<ExecLabel>> {
+pub(super) fn exec_label(process: &oci::Process) -> Result<Option<ExecLabel>> {
     let given = |label: &Option<String>| label.clone().filter(|label| !label.is_empty());
     if let Some(label) = given(process.selinux_label()) {
         require_module("process.selinuxLabel", &label, "/sys/fs/selinux/enforce")?;

@@ -11,6 +11,8 @@
 //! Invariant: the pod's record of cgroups is written before the first of them
 //! is made, so that gc can undo what a killed supervisor could not.
 
+mod control;
+mod guests;
 pub mod log;
 mod manager;
 mod network;
@@ -21,7 +23,7 @@ pub mod terminal;
 use std::os::fd::{OwnedFd, RawFd};
 
 use manifests::engine::{
-    self, AppStatus, Ending, LOCK_FD_ENV, PID_FILE, PIN_FDS_ENV, PPID_FILE, Pod, Readiness,
+    self, AppStatus, Ending, LOCK_FD_ENV, Logs, PID_FILE, PIN_FDS_ENV, PPID_FILE, Pod, Readiness,
     TIMINGS_FD_ENV,
 };
 use nix::sys::signal::Signal;
@@ -38,6 +40,7 @@ use crate::plan::{self, Plan};
 use crate::timings::Timings;
 use crate::wire::{self, End, Order, Received, Report};
 use crate::{record, signals, stdio};
+use control::{Control, Event};
 use manager::Manager;
 use network::PodNetwork;
 pub use network::{ask, check, collect};
@@ -80,6 +83,8 @@ pub fn run(uuid: &str) -> Result<i32> {
     let mut cgroups = cgroup::Plan::new(uuid, apps)?;
     let device_filters = cgroups.take_device_filters();
     let network = PodNetwork::new(uuid, &plan.network)?;
+    let (mutable, logs) = (plan.mutable, plan.logs);
+    let control = mutable.then(Control::open).transpose()?;
     let mut relay = Relay::default();
     let stdio = stdio::open(&plan, &mut relay)?;
     let signals = signals::watch(&WATCHED)?;
@@ -92,7 +97,7 @@ pub fn run(uuid: &str) -> Result<i32> {
         Fork::Parent(pid, init) => (pid, init),
         Fork::Child => {
             drop((inherited.lock, wire, signals, relay, cgroups, network));
-            drop::<Vec<AppRecord>>(records);
+            drop::<(Vec<AppRecord>, _)>((records, control));
             let start = init::Start {
                 plan,
                 device_filters,
@@ -106,6 +111,12 @@ pub fn run(uuid: &str) -> Result<i32> {
     };
     drop((pod, stdio, plan, device_filters));
     let mut supervisor = Supervisor {
+        uuid: uuid.to_owned(),
+        mutable,
+        logs,
+        control,
+        recorded: String::new(),
+        unresolved: false,
         apps: records,
         wire: Some(wire),
         signals,
@@ -233,6 +244,15 @@ impl AppRecord {
 
 #[derive(Debug)]
 struct Supervisor {
+    uuid: String,
+    /// Apps come and go, and none of them ends the pod.
+    mutable: bool,
+    logs: Option<Logs>,
+    control: Option<Control>,
+    /// The pod's cgroups, as they are on record.
+    recorded: String,
+    /// The networks said nothing of name resolution.
+    unresolved: bool,
     apps: Vec<AppRecord>,
     /// None once the pod's side is closed.
     wire: Option<OwnedFd>,
@@ -259,31 +279,39 @@ impl Supervisor {
     /// Records the pod and lets its apps start.
     fn launch(&mut self, cgroups: cgroup::Plan, timings: &Timings) -> Result<()> {
         timings.mark("cgroups");
-        record::cgroups(&cgroups.record())?;
+        self.recorded = cgroups.record();
+        record::cgroups(&self.recorded)?;
         self.cgroups = Some(cgroups.create()?);
-        let unresolved = !self.join(timings)?;
-        let Some(cgroups) = &self.cgroups else {
-            return Ok(());
-        };
+        self.unresolved = !self.join(timings)?;
         for index in 0..self.apps.len() {
-            let list = cgroups.app(index).entrance();
-            let order = Order::Start {
-                app: index as u16,
-                unified: list.unified,
-                devices: list.devices,
-                unresolved,
-            };
-            if let Some(wire) = &self.wire {
-                match wire::send(wire, &order, &list.descriptors) {
-                    // It failed, and has told why by now.
-                    Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => {}
-                    other => other.map_err(Error::system("start", "the apps"))?,
-                }
-            }
+            self.order_start(index as u16)?;
+        }
+        if self.apps.is_empty() {
+            // There is no app whose start would say that the mounts are made.
+            tell(record::ready());
         }
         let boot_id = record::boot_id()?;
         record::process(PPID_FILE, std::process::id() as i32, &boot_id)?;
         record::process(PID_FILE, self.pid, &boot_id)
+    }
+
+    /// Has the init start an app, and gives it the way into its cgroups.
+    fn order_start(&self, app: u16) -> Result<()> {
+        let (Some(cgroups), Some(wire)) = (&self.cgroups, &self.wire) else {
+            return Ok(());
+        };
+        let list = cgroups.app(usize::from(app)).entrance();
+        let order = Order::Start {
+            app,
+            unified: list.unified,
+            devices: list.devices,
+            unresolved: self.unresolved,
+        };
+        match wire::send(wire, &order, &list.descriptors) {
+            // It failed, and has told why by now.
+            Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.map_err(Error::system("start", "the apps")),
+        }
     }
 
     /// Joins the pod's networks, if it has any, as soon as the init has made
@@ -327,6 +355,13 @@ impl Supervisor {
                     .filter_map(|app| app.notify.as_ref())
                     .map(|socket| PollFd::new(socket, PollFlags::IN)),
             );
+            let control_at = polled.len();
+            polled.extend(
+                self.control
+                    .iter()
+                    .flat_map(Control::watched)
+                    .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
+            );
             let fixed = polled.len();
             polled.extend(watched.iter().map(|&watched| self.relay.poll_fd(watched)));
             wait(&mut polled, None, &mut bloated).map_err(Error::system("wait for", "the pod"))?;
@@ -354,13 +389,17 @@ impl Supervisor {
             }
             for app in notifying
                 .into_iter()
-                .zip(&ready[notify_at..fixed])
+                .zip(&ready[notify_at..control_at])
                 .filter_map(|(app, ready)| ready.then_some(app))
             {
                 let socket = self.apps[usize::from(app)].notify.as_ref();
                 if socket.is_some_and(notify::hear) {
                     self.note_ready(app);
                 }
+            }
+            if ready[control_at..fixed].contains(&true) {
+                self.take_orders(&ready[control_at..fixed])?;
+                bloated = true;
             }
             if ready[0] {
                 return Ok(());
@@ -507,6 +546,7 @@ impl Supervisor {
         if ready {
             self.reach(app);
         }
+        guests::answer(&mut self.control, Event::Started(app), None);
     }
 
     fn note_ready(&mut self, app: u16) {
@@ -529,7 +569,7 @@ impl Supervisor {
     }
 
     fn note_end(&mut self, app: u16, end: End, again: bool) {
-        if end.status() != 0 && !again {
+        if end.status() != 0 && !again && !self.mutable {
             self.verdict.get_or_insert(end.status());
         }
         let index = usize::from(app);
@@ -563,17 +603,26 @@ impl Supervisor {
         record.over = !again;
         if let Some(cgroups) = &mut self.cgroups {
             // The rest of an only app dies with the init.
-            if again || several {
+            if again || several || self.mutable {
                 tell(cgroups.app(index).kill_rest());
             }
-            if self.apps.iter().all(|app| app.over) {
+            if self.mutable && !again {
+                cgroups.remove_app(index, &record.name);
+            } else if self.apps.iter().all(|app| app.over) {
                 cgroups.remove_empty();
             }
         }
-        match again {
-            true => self.order(&Order::Again { app }),
-            false => Ok(()),
+        if again {
+            return self.order(&Order::Again { app });
         }
+        let status = &self.apps[index].status;
+        let failure = status.started.is_none().then(|| {
+            let why = status.error.as_deref();
+            why.unwrap_or("the app could not be started").to_owned()
+        });
+        guests::answer(&mut self.control, Event::Started(app), failure.as_deref());
+        guests::answer(&mut self.control, Event::Over(app), None);
+        Ok(())
     }
 
     /// Changes an app's status and writes it down.

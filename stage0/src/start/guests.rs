@@ -1,0 +1,386 @@
+//! Apps that come to a pod while it runs, and go.
+//!
+//! ```text
+//! add:    directory ──▶ app.json ──▶ manifest      (created)
+//! start:  image mounted ──▶ "start NAME" to the supervisor
+//! remove: "stop", "remove" ──▶ manifest ──▶ directory
+//! ```
+//!
+//! The manifest says which apps there are: an app is added by the rename that
+//! writes it there, and removed by the one that takes it out. A directory that
+//! the manifest does not name is what a command that died has left, and makes
+//! room for the next app of that name. Commands that change the manifest hold
+//! the lock of `pod.lck`.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use image_store::Store;
+use manifests::appc::{PodManifest, RuntimeApp};
+use manifests::engine::{self, APP_FILE, CONTROL_SOCKET};
+use manifests::insecure::InsecureOptions;
+use manifests::network::{Hosts, Resolver};
+use rustix::fs::{FlockOperation, flock};
+use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::{Runtime, StartError, resolve_apps};
+use crate::images::Images;
+use crate::pods::{APPS, MANIFEST, Pod, PodError, State};
+use crate::prepare::{self, Blueprint, PrepareError};
+
+/// File in the pod directory with what added apps take over from the command
+/// that started the pod.
+const KEPT_FILE: &str = "runtime.json";
+
+/// File in the pod directory whose lock orders changes of the manifest.
+const LOCK_FILE: &str = "pod.lck";
+
+/// Longest answer of a supervisor.
+const LONGEST: usize = 4096;
+
+/// Why an app of a running pod could not be changed.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestError {
+    /// It does not run.
+    #[error("pod \"{0}\" isn't currently running")]
+    NotRunning(Uuid),
+    /// Its apps are what they were when it started.
+    #[error("cannot add application: immutable pod (start one with: rkt app sandbox)")]
+    Immutable,
+    /// The same, for other verbs.
+    #[error("pod \"{0}\" is immutable: its apps start and stop with it")]
+    NotMutable(Uuid),
+    /// It has just been started.
+    #[error("supervisor for pod \"{0}\" is not yet ready")]
+    NotReady(Uuid),
+    /// It has no such app.
+    #[error("error: nonexistent app \"{0}\"")]
+    NoApp(String),
+    /// It has one of this name.
+    #[error("error: multiple apps with name {0} (give this one another: --name)")]
+    SameName(String),
+    /// The supervisor did not do it.
+    #[error("{0}")]
+    Refused(String),
+    /// The supervisor cannot be reached.
+    #[error("cannot reach the supervisor of pod \"{uuid}\"")]
+    Supervisor {
+        /// The pod.
+        uuid: Uuid,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Its files cannot be read.
+    #[error(transparent)]
+    Pod(#[from] PodError),
+    /// Something cannot be written.
+    #[error(transparent)]
+    Prepare(#[from] PrepareError),
+    /// The app's wishes cannot be followed.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+/// What added apps take over.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    resolver: Resolver,
+    hosts: Hosts,
+    insecure: InsecureOptions,
+}
+
+/// Writes down, in the directory of a pod that starts, what apps that are
+/// added later need to know of it.
+pub(super) fn keep(pod: &Path, runtime: &Runtime) -> Result<(), PrepareError> {
+    let kept = Kept {
+        resolver: runtime.resolver.clone(),
+        hosts: runtime.hosts.clone(),
+        insecure: runtime.insecure,
+    };
+    write_json(&pod.join(KEPT_FILE), &kept)
+}
+
+/// A running pod whose apps may be changed, and nobody else changes them.
+#[derive(Debug)]
+pub struct Changing {
+    pod: Pod,
+    engine: engine::Pod,
+    manifest: PodManifest,
+    _lock: File,
+}
+
+impl Changing {
+    /// Waits for whoever changes it just now.
+    ///
+    /// # Errors
+    /// When it does not run, or is immutable.
+    pub fn lock(pod: &Pod) -> Result<Self, GuestError> {
+        let path = pod.path().join(LOCK_FILE);
+        let lock = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(nix::libc::O_NOFOLLOW)
+            .open(&path)
+            .map_err(PrepareError::io("open", &path))?;
+        flock(&lock, FlockOperation::LockExclusive).map_err(PrepareError::io("lock", &path))?;
+        let pod = running(pod)?;
+        if !is_mutable(&pod)? {
+            return Err(GuestError::Immutable);
+        }
+        Ok(Self {
+            engine: read_json(&pod.path().join(engine::FILE))?,
+            manifest: pod.manifest()?,
+            pod,
+            _lock: lock,
+        })
+    }
+
+    /// Adds the blueprint's one app; it waits to be started. Its volumes are
+    /// its own.
+    ///
+    /// # Errors
+    /// What of it cannot be followed or written; then nothing has changed.
+    pub fn add(
+        mut self,
+        blueprint: &Blueprint,
+        images: &Images<'_>,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<(), GuestError> {
+        let Some(app) = blueprint.manifest.apps.first() else {
+            return Ok(());
+        };
+        if self
+            .manifest
+            .apps
+            .iter()
+            .any(|other| other.name == app.name)
+        {
+            return Err(GuestError::SameName(app.name.to_string()));
+        }
+        let directory = self.pod.path().join(APPS).join(app.name.as_str());
+        remove_tree(&directory)?;
+        let added = self
+            .fill(app, blueprint, images, &directory, tell)
+            .and_then(|()| {
+                self.manifest.apps.push(app.clone());
+                self.write_manifest()
+            });
+        if added.is_err() {
+            remove_tree(&directory)?;
+        }
+        added
+    }
+
+    fn fill(
+        &self,
+        app: &RuntimeApp,
+        blueprint: &Blueprint,
+        images: &Images<'_>,
+        directory: &Path,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<(), GuestError> {
+        let path = self.pod.path();
+        prepare::fill_apps(&path, blueprint, images, false, tell)?;
+        let kept: Kept = read_json(&path.join(KEPT_FILE))?;
+        let runtime = Runtime {
+            hostname: Some(self.engine.hostname.clone()),
+            network: self.engine.network.clone(),
+            ipc: self.engine.ipc,
+            resolver: kept.resolver,
+            hosts: kept.hosts,
+            interactive: false,
+            logs: self.engine.logs,
+            insecure: kept.insecure,
+            metadata: None,
+        };
+        let apps = resolve_apps(
+            (&path, &path),
+            &self.engine.hostname,
+            blueprint,
+            images,
+            &runtime,
+            tell,
+        )?;
+        match apps.first() {
+            Some(resolved) => Ok(write_json(&directory.join(APP_FILE), resolved)?),
+            None => Err(GuestError::NoApp(app.name.to_string())),
+        }
+    }
+
+    /// Removes an app, stopping it first.
+    ///
+    /// # Errors
+    /// When there is none of this name, or it cannot be stopped or removed.
+    pub fn remove(mut self, app: &str) -> Result<(), GuestError> {
+        if !self.manifest.apps.iter().any(|other| other.name == *app) {
+            return Err(GuestError::NoApp(app.to_owned()));
+        }
+        match stop(&self.pod, app) {
+            // It was not running.
+            Ok(()) | Err(GuestError::Refused(_)) => {}
+            Err(error) => return Err(error),
+        }
+        ask(&self.pod, "remove", app)?;
+        self.manifest.apps.retain(|other| other.name != *app);
+        self.write_manifest()?;
+        remove_tree(&self.pod.path().join(APPS).join(app))
+    }
+
+    /// The manifest's time is the pod's birthday and stays.
+    fn write_manifest(&self) -> Result<(), GuestError> {
+        let path = self.pod.path().join(MANIFEST);
+        let staged = path.with_extension("new");
+        write_json(&staged, &self.manifest)?;
+        let born = self.pod.created()?;
+        let publish = || -> io::Result<()> {
+            if let Some(born) = born {
+                File::options()
+                    .write(true)
+                    .open(&staged)?
+                    .set_modified(born)?;
+            }
+            fs::rename(&staged, &path)
+        };
+        publish().map_err(|e| PrepareError::io("write", &path)(e).into())
+    }
+}
+
+/// Takes an app out of a pod that is over.
+///
+/// # Errors
+/// When there is none of this name, or its files cannot be removed.
+pub fn remove_from_exited(pod: &Pod, app: &str) -> Result<(), GuestError> {
+    let mut manifest = pod.manifest()?;
+    let before = manifest.apps.len();
+    manifest.apps.retain(|other| other.name != *app);
+    if manifest.apps.len() == before {
+        return Err(GuestError::NoApp(app.to_owned()));
+    }
+    let path = pod.path().join(MANIFEST);
+    let staged = path.with_extension("new");
+    write_json(&staged, &manifest)?;
+    fs::rename(&staged, &path).map_err(PrepareError::io("write", &path))?;
+    remove_tree(&pod.path().join(APPS).join(app))
+}
+
+/// Starts an app that was added, or was stopped, and returns when its program
+/// runs.
+///
+/// # Errors
+/// Why it does not.
+pub fn start(pod: &Pod, app: &str, store: &Store) -> Result<(), GuestError> {
+    let pod = running(pod)?;
+    if !is_mutable(&pod)? {
+        return Err(GuestError::NotMutable(pod.uuid()));
+    }
+    let manifest = pod.manifest()?;
+    let mut one = manifest.clone();
+    one.apps.retain(|other| other.name == *app);
+    if one.apps.is_empty() {
+        return Err(GuestError::NoApp(app.to_owned()));
+    }
+    // Mounted, and held until the supervisor has mounts of its own.
+    let images = Images::new(store);
+    for (app, record) in one.apps.iter().zip(prepare::find_images(&one, store)?) {
+        images.root(&pod.path(), app.name.as_str(), &record)?;
+    }
+    ask(&pod, "start", app)
+}
+
+/// Stops an app with its own signal and grace, and returns when it is over.
+///
+/// # Errors
+/// [`GuestError::Refused`] when it does not run.
+pub fn stop(pod: &Pod, app: &str) -> Result<(), GuestError> {
+    let pod = running(pod)?;
+    if !is_mutable(&pod)? {
+        return Err(GuestError::NotMutable(pod.uuid()));
+    }
+    ask(&pod, "stop", app)
+}
+
+/// Looks again: it must run, and its supervisor listen.
+fn running(pod: &Pod) -> Result<Pod, GuestError> {
+    let pod = pod.again()?;
+    if pod.state() != State::Running {
+        return Err(GuestError::NotRunning(pod.uuid()));
+    }
+    match pod.init()? {
+        Some(_) => Ok(pod),
+        None => Err(GuestError::NotReady(pod.uuid())),
+    }
+}
+
+/// Whether apps may come and go.
+///
+/// # Errors
+/// When its manifest cannot be read.
+pub fn is_mutable(pod: &Pod) -> Result<bool, GuestError> {
+    Ok(takes_them(&pod.manifest()?))
+}
+
+/// Whether a pod with this manifest takes apps while it runs.
+pub fn takes_them(manifest: &PodManifest) -> bool {
+    manifest.annotation(prepare::manifest::MUTABLE) == Some("true")
+}
+
+/// Asks the supervisor, and waits for its answer.
+fn ask(pod: &Pod, verb: &str, app: &str) -> Result<(), GuestError> {
+    let failed = |source: io::Error| GuestError::Supervisor {
+        uuid: pod.uuid(),
+        source,
+    };
+    let socket = connect(pod.dir()).map_err(failed)?;
+    let request = format!("{verb} {app}");
+    rustix::net::send(&socket, request.as_bytes(), SendFlags::NOSIGNAL)
+        .map_err(|e| failed(e.into()))?;
+    let mut answer = [0; LONGEST];
+    let (length, _) = rustix::io::retry_on_intr(|| {
+        rustix::net::recv(&socket, &mut answer[..], RecvFlags::empty())
+    })
+    .map_err(|e| failed(e.into()))?;
+    match &*String::from_utf8_lossy(&answer[..length]) {
+        "ok" => Ok(()),
+        // The supervisor has ended.
+        "" => Err(GuestError::NotRunning(pod.uuid())),
+        reason => Err(GuestError::Refused(reason.to_owned())),
+    }
+}
+
+/// By the directory's descriptor: a socket's path must be short.
+fn connect(pod: impl AsFd) -> io::Result<OwnedFd> {
+    use std::os::fd::AsRawFd;
+    let path = format!("/proc/self/fd/{}/{CONTROL_SOCKET}", pod.as_fd().as_raw_fd());
+    let kind = SocketType::SEQPACKET;
+    let socket = rustix::net::socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)?;
+    rustix::net::connect(&socket, &SocketAddrUnix::new(path)?)?;
+    Ok(socket)
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PrepareError> {
+    let text = serde_json::to_vec(value)
+        .map_err(|e| PrepareError::io("write", path)(io::Error::from(e)))?;
+    prepare::write(path, &text)
+}
+
+fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, PrepareError> {
+    let text = fs::read(path).map_err(PrepareError::io("read", path))?;
+    serde_json::from_slice(&text).map_err(|e| PrepareError::io("read", path)(io::Error::from(e)))
+}
+
+/// Nothing is mounted there: an app's mounts are in its own namespace.
+fn remove_tree(path: &Path) -> Result<(), GuestError> {
+    match fs::remove_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            Err(PrepareError::io("remove", path)(e).into())
+        }
+        _ => Ok(()),
+    }
+}
