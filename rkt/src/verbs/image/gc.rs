@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use image_store::Keep;
+use image_store::{Keep, StoreError};
 
 use crate::cli::{self, Context, Simple};
 use crate::failure::Outcome;
@@ -34,8 +34,14 @@ impl Simple for Gc {
                 .duration_since(used.max(record.imported))
                 .unwrap_or_default();
             if age > self.grace_period && !keep.pods.contains(&record.id) {
-                store.remove(&record.id, &keep)?;
-                context.tell(&format!("removed image \"{}\"", record.id));
+                match store.remove(&record.id, &keep) {
+                    // Somebody else has just removed it.
+                    Err(StoreError::ImageNotFound(_)) => {}
+                    other => {
+                        other?;
+                        context.tell(&format!("removed image \"{}\"", record.id));
+                    }
+                }
             }
         }
         let report = store.gc(&keep)?;
