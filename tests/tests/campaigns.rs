@@ -4,7 +4,7 @@
 //! The usual run is short. For a long one:
 //!
 //! ```text
-//! RKT_TEST_KILLS=5000 RKT_TEST_CROWD_SECONDS=3600 cargo nextest run -p tests --test campaigns
+//! RKT_TEST_KILLS=5000 RKT_TEST_CROWD_SECONDS=3600 cargo nextest run --profile=long -p tests --test campaigns
 //! ```
 #![allow(
     clippy::unwrap_used,

@@ -16,8 +16,10 @@ impl Guest {
     }
 
     /// Runs the tests of `tests/tests/NAME.rs`, or the unit tests of the crate
-    /// NAME, in the guest: those whose names contain `only`. Gives what the test
-    /// runner said; `None` as in [`Guest::rkt`].
+    /// NAME, in the guest: those whose names contain one of the words of
+    /// `only`, or all of them. Gives what the test
+    /// runner said; `None` as in [`Guest::rkt`]. If there is a disk, temporary
+    /// files are on it.
     ///
     /// # Panics
     /// When there are no such tests, or one of them fails.
@@ -26,8 +28,11 @@ impl Guest {
         let guest = self.rkt()?.program("/in/suite", &suite(name))?;
         // `alone` are the tests that need a quiet machine for their figures.
         let script = format!(
-            "export RKT_BIN_DIR=/usr/bin RUST_BACKTRACE=0\n\
-             /in/suite '{only}' --test-threads 2 --skip alone 2>&1\n"
+            "export RKT_BIN_DIR=/usr/bin RUST_BACKTRACE=0 PATH=$PATH:/usr/sbin:/sbin\n\
+             if mountpoint -q /var/lib/rkt; then\n\
+                 mkdir -p /var/lib/rkt/tmp && export TMPDIR=/var/lib/rkt/tmp\n\
+             fi\n\
+             /in/suite {only} --test-threads 2 --skip alone 2>&1\n"
         );
         let out = guest.run(&script).ok();
         let summary = out
