@@ -5,9 +5,10 @@ use std::convert::Infallible;
 use std::time::{Duration, Instant};
 
 use manifests::appc::PodManifest;
+use manifests::engine::{self, Streams};
 use uuid::Uuid;
 
-use crate::pods::{Pod, PodError, State};
+use crate::pods::{APPS, Pod, PodError, State};
 use crate::stage1::{Stage1, Stage1Error};
 
 /// How long an app that is being started is waited for.
@@ -109,12 +110,56 @@ pub fn enter(
     command: &[String],
     stage1: &Stage1,
 ) -> Result<Infallible, EnterError> {
+    let command: Vec<&str> = command.iter().map(String::as_str).collect();
+    become_stage1(pod, "enter", app, &command, stage1)
+}
+
+/// Becomes stage1, which connects the caller's standard descriptors to these
+/// streams of the app, joined by commas.
+///
+/// # Errors
+/// When stage1 cannot be executed.
+pub fn attach(
+    pod: &Pod,
+    app: &str,
+    streams: &str,
+    stage1: &Stage1,
+) -> Result<Infallible, EnterError> {
+    become_stage1(pod, "attach", app, &[streams], stage1)
+}
+
+fn become_stage1(
+    pod: &Pod,
+    verb: &str,
+    app: &str,
+    more: &[&str],
+    stage1: &Stage1,
+) -> Result<Infallible, EnterError> {
     rustix::process::fchdir(pod.dir()).map_err(|e| EnterError::Directory {
         uuid: pod.uuid(),
         source: e.into(),
     })?;
     let uuid = pod.uuid().to_string();
-    let mut arguments = vec!["enter", &uuid, app];
-    arguments.extend(command.iter().map(String::as_str));
+    let arguments = [&[verb, &uuid, app], more].concat();
     Ok(stage1.exec(&arguments, &[])?)
+}
+
+/// What is behind an app's standard descriptors.
+///
+/// # Errors
+/// When the app's specification cannot be read.
+pub fn streams(pod: &Pod, app: &str) -> Result<Streams, EnterError> {
+    let directory = |source: std::io::Error| EnterError::Directory {
+        uuid: pod.uuid(),
+        source,
+    };
+    let read = |path: std::path::PathBuf| std::fs::read(path).map_err(directory);
+    let text = read(pod.path().join(engine::FILE))?;
+    let all: engine::Pod = serde_json::from_slice(&text).map_err(|e| directory(e.into()))?;
+    if let Some(app) = all.apps.into_iter().find(|known| known.name == app) {
+        return Ok(app.streams);
+    }
+    let text = read(pod.path().join(APPS).join(app).join(engine::APP_FILE))?;
+    let app: engine::App = serde_json::from_slice(&text).map_err(|e| directory(e.into()))?;
+    Ok(app.streams)
 }

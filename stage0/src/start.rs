@@ -353,11 +353,12 @@ fn resolve_app(
     )?;
     let term = runtime.interactive.then(|| std::env::var("TERM").ok());
     let behaviour = Behaviour::of(runtime_app, record)?;
-    if runtime.interactive && !behaviour.restart.is_no() {
+    let terminal = runtime.interactive || behaviour.streams.input == engine::Input::Tty;
+    if terminal && !behaviour.restart.is_no() {
         return Err(PrepareError::Behaviour {
             app: name.to_owned(),
             annotation: behaviour::RESTART,
-            reason: "an interactive app is not started again".to_owned(),
+            reason: "an app with a terminal is not started again".to_owned(),
         });
     }
     let mut mounts: Vec<ResolvedMount> = volumes::place(&blueprint.manifest, runtime_app, app)?

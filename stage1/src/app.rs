@@ -82,7 +82,7 @@ impl Birth<'_> {
         match terminal {
             Some((master, slave)) => {
                 take_terminal(&slave, app.process.uid)?;
-                send_terminal(around, &master)?;
+                send_terminal(around, self.index, &master)?;
             }
             None => self.stdio.take()?,
         }
@@ -132,8 +132,8 @@ pub(crate) fn take_terminal(slave: &OwnedFd, uid: u32) -> Result<()> {
     rustix::stdio::dup2_stderr(slave).map_err(|e| failed().because(e))
 }
 
-fn send_terminal(around: &Surroundings, master: &OwnedFd) -> Result<()> {
-    wire::send(&around.wire, &Report::Terminal, &[master.as_fd()])
+fn send_terminal(around: &Surroundings, app: u16, master: &OwnedFd) -> Result<()> {
+    wire::send(&around.wire, &Report::Terminal { app }, &[master.as_fd()])
         .map_err(Error::system("reach", "the supervisor"))
 }
 

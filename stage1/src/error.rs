@@ -72,6 +72,12 @@ pub enum Error {
         /// What the kernel said.
         source: io::Error,
     },
+    /// The supervisor says why it does not do something.
+    #[error("{reason}")]
+    Answer {
+        /// In its words.
+        reason: String,
+    },
     /// An app that something was to be done to does not run.
     #[error("app {app:?} is not running")]
     NotRunning {
@@ -172,6 +178,7 @@ impl Error {
             | Self::Seccomp { .. }
             | Self::Network(_)
             | Self::NotRunning { .. }
+            | Self::Answer { .. }
             | Self::Handler { .. } => EXIT_FAILURE,
         }
     }

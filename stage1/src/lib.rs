@@ -9,6 +9,7 @@
 //! [`app`] turns a clone of the init into an app: [`rootfs`], [`identity`].
 //!
 //! [`enter`] brings a program in beside an app.
+//! [`attach`] brings the caller to an app's streams.
 //! [`network`] joins the pod to networks from the host's side, meanwhile.
 //!
 //! The engine knows pods, OCI runtime specifications and CNI configurations,
@@ -25,6 +26,7 @@
 #![forbid(unsafe_code)]
 
 pub mod app;
+pub mod attach;
 pub mod cgroup;
 pub mod enter;
 pub mod error;

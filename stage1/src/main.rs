@@ -1,6 +1,7 @@
 //! `rkt-stage1 run UUID`: runs the pod in the working directory.
 //! `rkt-stage1 gc UUID`: undoes what the network of that pod, which is over,
 //! still has of the host.
+//! `rkt-stage1 attach UUID APP STREAM,…`: connects to streams of an app.
 //! `rkt-stage1 enter UUID APP PROGRAM…`: runs a program in an app of that pod.
 //! `rkt-stage1 check UUID`: looks whether that pod still has its networks.
 //! `rkt-stage1 networks status|gc`: asks networks without a pod; they stand on
@@ -23,12 +24,17 @@ fn main() -> ExitCode {
             stage1::error::say(format_args!("run: {}", error.line()));
             error.exit_status()
         }),
+        ["attach", _, app, streams] => stage1::attach::run(app, streams).unwrap_or_else(|error| {
+            stage1::error::say(format_args!("attach: {}", error.line()));
+            error.exit_status()
+        }),
         ["gc", uuid] => status("gc", stage1::supervisor::collect(uuid)),
         ["check", uuid] => status("check", stage1::supervisor::check(uuid)),
         ["networks", verb @ ("status" | "gc")] => status(verb, stage1::supervisor::ask(verb)),
         _ => {
             stage1::error::say(format_args!(
-                "usage: rkt-stage1 run|gc|check UUID, rkt-stage1 enter UUID APP PROGRAM…, in the \
+                "usage: rkt-stage1 run|gc|check UUID, rkt-stage1 attach UUID APP STREAM,…, \
+                 rkt-stage1 enter UUID APP PROGRAM…, in the \
                  directory of a pod; rkt does this"
             ));
             EXIT_FAILURE

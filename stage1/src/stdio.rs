@@ -12,7 +12,7 @@
 
 use std::os::fd::OwnedFd;
 
-use manifests::engine::Logs;
+use manifests::engine::{Input, Logs, Output};
 use manifests::log::Stream;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::PipeFlags;
@@ -20,6 +20,7 @@ use rustix::process::{Gid, Uid};
 
 use crate::error::{Error, Result};
 use crate::plan::{App, Plan, Process};
+use crate::supervisor::hub::Channel;
 use crate::supervisor::log::Log;
 use crate::supervisor::relay::{Relay, Target};
 
@@ -99,51 +100,114 @@ pub fn open(plan: &Plan, relay: &mut Relay) -> Result<Vec<Stdio>> {
     };
     plan.apps
         .iter()
-        .map(|app| open_app(app, pod, relay))
+        .zip(0..)
+        .map(|(app, index)| open_app(app, index, pod, relay))
         .collect()
 }
 
-/// Decides for one app.
+/// Decides for one app, which has this place in the pod's list.
 ///
 /// # Errors
 /// As [`open`].
-pub fn open_app(app: &App, pod: Pod, relay: &mut Relay) -> Result<Stdio> {
-    let (stdout, stderr) = (rustix::stdio::stdout(), rustix::stdio::stderr());
-    let tty = rustix::termios::isatty;
+pub fn open_app(app: &App, index: u16, pod: Pod, relay: &mut Relay) -> Result<Stdio> {
     let mut stdio = Stdio {
         terminal: pod.terminal,
         ..Stdio::default()
     };
-    if !pod.interactive {
-        stdio.input = Some(null()?);
-    }
-    let owner = (app.process.uid, app.process.gid);
-    let label = pod.several.then_some(app.name.as_str());
-    if let Some(logs) = pod.logs {
-        let (output, written_output) = pipe(owner)?;
-        let (error, written_error) = pipe(owner)?;
-        stdio.output = Some(output);
-        stdio.error = Some(error);
-        relay.add_log(
-            Log::create(&app.name, logs)?,
-            [
-                (written_output, Stream::Output),
-                (written_error, Stream::Error),
-            ],
-        );
+    if pod.interactive {
         return Ok(stdio);
     }
-    if !pod.interactive && (pod.several || tty(stdout)) {
-        let (output, written) = pipe(owner)?;
-        stdio.output = Some(output);
-        relay.add_pipe(written, Target::Output, label);
+    if app.streams.input == Input::Tty {
+        stdio.terminal = true;
+        return Ok(stdio);
     }
-    if !pod.interactive && (pod.several || tty(stderr)) {
-        let (error, written) = pipe(owner)?;
-        stdio.error = Some(error);
-        relay.add_pipe(written, Target::Error, label);
+    let owner = (app.process.uid, app.process.gid);
+    stdio.input = Some(match app.streams.input {
+        Input::Stream => {
+            let (read, write) = input_pipe(owner)?;
+            relay.add_channel_input(index, write);
+            read
+        }
+        Input::Null | Input::Tty => null()?,
+    });
+    let mut logged = Vec::new();
+    stdio.output = match app.streams.output {
+        Output::Log => log(app, pod, Stream::Output, relay, &mut logged)?,
+        other => Some(other_than_log(
+            other,
+            owner,
+            (index, Channel::Output),
+            relay,
+        )?),
+    };
+    stdio.error = match app.streams.error {
+        Output::Log => log(app, pod, Stream::Error, relay, &mut logged)?,
+        other => Some(other_than_log(
+            other,
+            owner,
+            (index, Channel::Error),
+            relay,
+        )?),
+    };
+    if let Some(logs) = pod.logs.filter(|_| !logged.is_empty()) {
+        relay.add_log(Log::create(&app.name, logs)?, logged);
     }
     Ok(stdio)
+}
+
+/// What goes where the supervisor's own output goes, or into the pod's log;
+/// none for the supervisor's own descriptor.
+fn log(
+    app: &App,
+    pod: Pod,
+    stream: Stream,
+    relay: &mut Relay,
+    logged: &mut Vec<(OwnedFd, Stream)>,
+) -> Result<Option<OwnedFd>> {
+    let (target, ours) = match stream {
+        Stream::Output => (Target::Output, rustix::stdio::stdout()),
+        Stream::Error => (Target::Error, rustix::stdio::stderr()),
+    };
+    let kept = pod.logs.is_some();
+    if !kept && !pod.several && !rustix::termios::isatty(ours) {
+        return Ok(None);
+    }
+    let (write, read) = pipe((app.process.uid, app.process.gid))?;
+    if kept {
+        logged.push((read, stream));
+    } else {
+        let label = pod.several.then_some(app.name.as_str());
+        relay.add_pipe(read, target, label);
+    }
+    Ok(Some(write))
+}
+
+fn other_than_log(
+    output: Output,
+    owner: (u32, u32),
+    (app, channel): (u16, Channel),
+    relay: &mut Relay,
+) -> Result<OwnedFd> {
+    if output != Output::Stream {
+        let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+        return rustix::fs::openat(CWD, c"/dev/null", flags, Mode::empty())
+            .map_err(Error::system("open", "/dev/null"));
+    }
+    let (write, read) = pipe(owner)?;
+    relay.add_channel(app, read, channel);
+    Ok(write)
+}
+
+/// A pipe for an app to read from, and the end to write to.
+fn input_pipe((uid, gid): (u32, u32)) -> Result<(OwnedFd, OwnedFd)> {
+    let failed = || Error::attempt("make", "a pipe");
+    let (read, write) =
+        rustix::pipe::pipe_with(PipeFlags::CLOEXEC).map_err(|e| failed().because(e))?;
+    if uid != 0 {
+        rustix::fs::fchown(&read, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))
+            .map_err(|e| failed().because(e))?;
+    }
+    Ok((read, write))
 }
 
 /// Whether the caller talks to us by a terminal.

@@ -73,7 +73,10 @@ pub enum Report {
     /// The pod's network namespace is made; it comes along.
     Namespace,
     /// An app's terminal; its master side comes along.
-    Terminal,
+    Terminal {
+        /// The app's place in the pod's list.
+        app: u16,
+    },
     /// Something failed, in an app or, without one, for the whole pod.
     Failed {
         /// The app's place in the pod's list.
@@ -208,7 +211,7 @@ impl Message for Report {
     fn encode(&self) -> ([i32; 3], &str) {
         match self {
             Self::Started { app } => ([1, (*app).into(), 0], ""),
-            Self::Terminal => ([2, 0, 0], ""),
+            Self::Terminal { app } => ([2, (*app).into(), 0], ""),
             Self::Namespace => ([6, 0, 0], ""),
             Self::Failed { app, text } => ([3, app.map_or(-1, i32::from), 0], text),
             Self::Exited {
@@ -232,7 +235,7 @@ impl Message for Report {
         let app = u16::try_from(head[1]).ok();
         Some(match head[0] {
             1 => Self::Started { app: app? },
-            2 => Self::Terminal,
+            2 => Self::Terminal { app: app? },
             6 => Self::Namespace,
             3 => Self::Failed {
                 app,
@@ -368,7 +371,7 @@ mod tests {
         let (host, pod) = pair().unwrap();
         for report in [
             Report::Started { app: 7 },
-            Report::Terminal,
+            Report::Terminal { app: 4 },
             Report::Failed {
                 app: None,
                 text: "no".into(),

@@ -1,6 +1,7 @@
 //! One file per verb: its flags, its help, and what it does.
 
 mod app;
+mod attach;
 mod cat_manifest;
 mod completion;
 mod config;
@@ -85,6 +86,7 @@ pub(crate) const ALL: &[Verb] = &[
     plain::<logs::Logs>(&["logs"]),
     plain::<stop::Stop>(&["stop"]),
     as_root(plain::<enter::Enter>(&["enter"])),
+    as_root(plain::<attach::Attach>(&["attach"])),
     as_root(plain::<app::Sandbox>(&["app", "sandbox"])),
     as_root(images::<app::Add>(&["app", "add"])),
     as_root(plain::<app::Start>(&["app", "start"])),

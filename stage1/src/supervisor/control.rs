@@ -1,4 +1,5 @@
-//! The socket on which the supervisor of a mutable pod takes orders.
+//! The socket on which the supervisor of a pod takes orders, if there can be any:
+//! its apps come and go, or one can attach to them.
 //!
 //!     rkt app start ──"start NAME"──▶ supervisor ──▶ init
 //!                   ◀──"ok"───────────
@@ -9,16 +10,21 @@
 //! is in the pod's files.
 
 use std::fs::{self, Permissions};
-use std::io;
+use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 
 use manifests::engine::CONTROL_SOCKET;
 use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, SocketType, acceptfrom_with,
+    AddressFamily, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, acceptfrom_with,
 };
 
 use crate::error::{Error, Result};
+
+/// Most descriptors in an answer.
+pub(crate) const GIFTS: usize = 3;
 
 /// Longest request.
 const LONGEST: usize = 512;
@@ -38,6 +44,8 @@ pub(super) enum Request {
     Stop(String),
     /// Forget this app, which is over.
     Remove(String),
+    /// Give descriptors of these streams, joined by commas, of this app.
+    Attach(String, String),
 }
 
 /// What somebody waits for.
@@ -71,6 +79,10 @@ impl Request {
             "start" => Ok(Self::Start(app)),
             "stop" => Ok(Self::Stop(app)),
             "remove" => Ok(Self::Remove(app)),
+            "attach" => match app.split_once(' ') {
+                Some((app, wants)) => Ok(Self::Attach(app.to_owned(), wants.to_owned())),
+                None => Err("attach to what?".to_owned()),
+            },
             _ => Err(format!("unknown request {verb:?}")),
         }
     }
@@ -146,6 +158,23 @@ impl Control {
     /// Answers a client now.
     pub(super) fn answer(&mut self, client: usize, text: &str) {
         self.clients[client].answer(text);
+    }
+
+    /// Answers a client with descriptors.
+    pub(super) fn give(&mut self, client: usize, text: &str, descriptors: &[OwnedFd]) {
+        let client = &mut self.clients[client];
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(GIFTS))];
+        let mut ancillary = SendAncillaryBuffer::new(&mut space);
+        if ancillary.push(SendAncillaryMessage::ScmRights(&descriptors)) {
+            let _gone = rustix::net::sendmsg(
+                &client.socket,
+                &[IoSlice::new(text.as_bytes())],
+                &mut ancillary,
+                SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+            );
+        }
+        client.gone = true;
     }
 
     /// Answers a client when this happens.

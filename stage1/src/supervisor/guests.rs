@@ -4,6 +4,7 @@
 //! here it is planned, gets its cgroups, and is sent to the init. Each start
 //! is a new app to the engine: its root is put together anew from what it left.
 
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use manifests::engine::{self, AppStatus};
@@ -28,6 +29,13 @@ impl Supervisor {
             return Ok(());
         };
         for (client, request) in control.hear(ready) {
+            if let Request::Attach(name, wants) = &request {
+                match self.attach(name, wants) {
+                    Ok((text, given)) => control.give(client, &text, &given),
+                    Err(error) => control.answer(client, &error.line()),
+                }
+                continue;
+            }
             match self.take_order(request) {
                 Ok(Some(event)) => control.wait(client, event),
                 Ok(None) => control.answer(client, DONE),
@@ -42,6 +50,15 @@ impl Supervisor {
     /// Returns what to wait for, if it is not done yet.
     fn take_order(&mut self, request: Request) -> Result<Option<Event>> {
         match request {
+            Request::Start(_) | Request::Stop(_) | Request::Remove(_) if !self.mutable => {
+                Err(Error::Refused {
+                    field: "pod",
+                    value: self.uuid.clone(),
+                    reason: "it is immutable",
+                })
+            }
+            // It is answered by itself.
+            Request::Attach(..) => Ok(None),
             Request::Start(name) => self.start_guest(&name),
             Request::Stop(name) => {
                 let app = self.place_of(&name)?;
@@ -68,6 +85,38 @@ impl Supervisor {
                 Ok(None)
             }
         }
+    }
+
+    /// The names of the streams that somebody gets, behind "ok", and their
+    /// descriptors.
+    fn attach(&mut self, name: &str, wants: &str) -> Result<(String, Vec<OwnedFd>)> {
+        let app = self.place_of(name)?;
+        if self.apps[usize::from(app)].over {
+            return Err(Error::NotRunning {
+                app: name.to_owned(),
+            });
+        }
+        let wants: Vec<_> = wants.split(',').collect();
+        let given = match self.relay.hub(app) {
+            Some(hub) => hub
+                .attach(&wants)
+                .map_err(Error::system("attach to", name))?,
+            None => Vec::new(),
+        };
+        if given.is_empty() {
+            return Err(refused(
+                name,
+                "it has no such stream to attach to (give it one: --stdin, --stdout, --stderr)",
+            ));
+        }
+        let mut text = DONE.to_owned();
+        let mut descriptors = Vec::new();
+        for (stream, descriptor) in given {
+            text.push(' ');
+            text.push_str(stream);
+            descriptors.push(descriptor);
+        }
+        Ok((text, descriptors))
     }
 
     fn place_of(&self, name: &str) -> Result<u16> {
@@ -153,6 +202,7 @@ impl Supervisor {
         sources.cut_off()?;
         let stdio = stdio::open_app(
             &app,
+            index,
             stdio::Pod {
                 logs: self.logs,
                 interactive: false,

@@ -11,8 +11,9 @@
 //! Invariant: the pod's record of cgroups is written before the first of them
 //! is made, so that gc can undo what a killed supervisor could not.
 
-mod control;
+pub(crate) mod control;
 mod guests;
+pub mod hub;
 pub mod log;
 mod manager;
 mod network;
@@ -84,7 +85,9 @@ pub fn run(uuid: &str) -> Result<i32> {
     let device_filters = cgroups.take_device_filters();
     let network = PodNetwork::new(uuid, &plan.network)?;
     let (mutable, logs) = (plan.mutable, plan.logs);
-    let control = mutable.then(Control::open).transpose()?;
+    let interactive = plan.interactive;
+    let attachable = plan.apps.iter().any(|app| app.streams.attachable()) && !interactive;
+    let control = (mutable || attachable).then(Control::open).transpose()?;
     let mut relay = Relay::default();
     let stdio = stdio::open(&plan, &mut relay)?;
     let signals = signals::watch(&WATCHED)?;
@@ -113,6 +116,7 @@ pub fn run(uuid: &str) -> Result<i32> {
     let mut supervisor = Supervisor {
         uuid: uuid.to_owned(),
         mutable,
+        interactive,
         logs,
         control,
         recorded: String::new(),
@@ -247,6 +251,8 @@ struct Supervisor {
     uuid: String,
     /// Apps come and go, and none of them ends the pod.
     mutable: bool,
+    /// The one app has the caller's terminal, if the caller has one.
+    interactive: bool,
     logs: Option<Logs>,
     control: Option<Control>,
     /// The pod's cgroups, as they are on record.
@@ -287,8 +293,9 @@ impl Supervisor {
             self.order_start(index as u16)?;
         }
         if self.apps.is_empty() {
-            // There is no app whose start would say that the mounts are made.
+            // There is no app whose readiness would be the pod's.
             tell(record::ready());
+            self.manager.ready(0);
         }
         let boot_id = record::boot_id()?;
         record::process(PPID_FILE, std::process::id() as i32, &boot_id)?;
@@ -473,7 +480,15 @@ impl Supervisor {
                 }
                 Ok(())
             }
-            Report::Terminal => {
+            Report::Terminal { app } if !self.interactive => {
+                if let Some(master) = descriptors.pop() {
+                    self.relay
+                        .add_channel_terminal(app, master)
+                        .map_err(Error::system("take", "an app's terminal"))?;
+                }
+                Ok(())
+            }
+            Report::Terminal { .. } => {
                 if let Some(master) = descriptors.pop() {
                     terminal::copy_size(&master);
                     self.raw = Some(RawTerminal::enter()?);
@@ -615,6 +630,7 @@ impl Supervisor {
         if again {
             return self.order(&Order::Again { app });
         }
+        self.relay.drop_hub(app);
         let status = &self.apps[index].status;
         let failure = status.started.is_none().then(|| {
             let why = status.error.as_deref();

@@ -15,6 +15,7 @@ use manifests::log::Stream;
 use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
+use super::hub::{Channel, Hub};
 use super::log::Log;
 
 /// Most that is written at once (`PIPE_BUF`).
@@ -43,6 +44,8 @@ enum Outlet {
     Target(Target),
     /// The log with this place, as one of the app's streams.
     Log(usize, Stream),
+    /// Whoever is attached to the app with this place.
+    Hub(u16, Channel),
 }
 
 #[derive(Debug)]
@@ -77,6 +80,7 @@ pub struct Relay {
     sources: Vec<Source>,
     sinks: [Sink; 3],
     logs: Vec<Log>,
+    hubs: Vec<Hub>,
     terminal: Option<OwnedFd>,
 }
 
@@ -103,7 +107,7 @@ impl Relay {
 
     /// Keeps what comes out of these pipes in a log file. The pipes are not
     /// blocking.
-    pub fn add_log(&mut self, log: Log, pipes: [(OwnedFd, Stream); 2]) {
+    pub fn add_log(&mut self, log: Log, pipes: Vec<(OwnedFd, Stream)>) {
         self.logs.push(log);
         for (from, stream) in pipes {
             self.sources.push(Source {
@@ -113,6 +117,63 @@ impl Relay {
                 partial: Vec::new(),
             });
         }
+    }
+
+    /// The hub of an app, made when there is none.
+    fn hub_mut(&mut self, app: u16) -> &mut Hub {
+        let place = self.hubs.iter().position(|hub| hub.app == app);
+        let place = place.unwrap_or_else(|| {
+            self.hubs.push(Hub::new(app));
+            self.hubs.len() - 1
+        });
+        &mut self.hubs[place]
+    }
+
+    /// Lets people attach to what comes out of this pipe, which is not
+    /// blocking.
+    pub fn add_channel(&mut self, app: u16, from: OwnedFd, channel: Channel) {
+        self.hub_mut(app).channels.push(channel);
+        self.sources.push(Source {
+            from: Origin::Pipe(from),
+            to: Outlet::Hub(app, channel),
+            label: None,
+            partial: Vec::new(),
+        });
+    }
+
+    /// Lets people attach to an app's standard input, whose pipe this is.
+    pub fn add_channel_input(&mut self, app: u16, to: OwnedFd) {
+        self.hub_mut(app).input = Some(to);
+    }
+
+    /// Lets people attach to an app's terminal, whose master this is.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn add_channel_terminal(&mut self, app: u16, master: OwnedFd) -> std::io::Result<()> {
+        rustix::io::ioctl_fionbio(&master, true)?;
+        let hub = self.hub_mut(app);
+        hub.input = Some(master.try_clone()?);
+        hub.terminal = true;
+        self.add_channel(app, master, Channel::Output);
+        Ok(())
+    }
+
+    /// The streams of an app to which one can attach.
+    pub fn hub(&mut self, app: u16) -> Option<&mut Hub> {
+        self.hubs.iter_mut().find(|hub| hub.app == app)
+    }
+
+    /// Passes on what an app that is over wrote last, and lets everybody go
+    /// who is attached to it.
+    pub fn drop_hub(&mut self, app: u16) {
+        for index in (0..self.sources.len()).rev() {
+            if matches!(self.sources[index].to, Outlet::Hub(of, _) if of == app) {
+                while self.read(index) == Progress::Some {}
+                self.sources.remove(index);
+            }
+        }
+        self.hubs.retain(|hub| hub.app != app);
     }
 
     /// Copies between this terminal and the caller's standard input and
@@ -158,7 +219,7 @@ impl Relay {
             .filter_map(|(index, source)| {
                 let full = match source.to {
                     Outlet::Target(to) => self.sinks[to as usize].queue.len() >= FULL,
-                    Outlet::Log(..) => false,
+                    Outlet::Log(..) | Outlet::Hub(..) => false,
                 };
                 (!full).then_some(Watched::Read(index))
             });
@@ -239,6 +300,11 @@ impl Relay {
                     }
                     Outlet::Log(log, stream) => {
                         self.logs[log].take(stream, &mut source.partial, data);
+                    }
+                    Outlet::Hub(app, channel) => {
+                        if let Some(hub) = self.hubs.iter_mut().find(|hub| hub.app == app) {
+                            hub.send(channel, data);
+                        }
                     }
                 }
                 Progress::Some
@@ -333,6 +399,8 @@ impl Source {
         match self.to {
             Outlet::Target(to) => self.take(b"\n", &mut sinks[to as usize]),
             Outlet::Log(log, stream) => logs[log].take(stream, &mut self.partial, b"\n"),
+            // Passed on as it came.
+            Outlet::Hub(..) => {}
         }
     }
 }
