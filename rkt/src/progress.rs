@@ -35,7 +35,11 @@ pub(crate) fn for_stderr(verb: &'static str, quiet: bool) -> Arc<dyn Progress> {
         (false, false) => Arc::new(Lines { verb }),
         (false, true) => {
             let target = ProgressDrawTarget::stderr_with_hz(FRAMES);
-            Arc::new(Bars::new(verb, target))
+            // Not every terminal can be drawn on.
+            match target.is_hidden() {
+                true => Arc::new(Lines { verb }),
+                false => Arc::new(Bars::new(verb, target)),
+            }
         }
     };
     match Manager::from_environment() {

@@ -23,6 +23,8 @@ pub struct OciImage {
     pub layers: Vec<Vec<u8>>,
     /// The image configuration's `config` object.
     pub config: Value,
+    /// More members of the image configuration, or others (`architecture`).
+    pub more: Value,
     /// How the layers are stored.
     pub compression: Compression,
 }
@@ -42,6 +44,7 @@ impl OciImage {
                 "Env": ["PATH=/bin:/usr/bin", "IMAGE=oci"],
                 "WorkingDir": "/",
             }),
+            more: json!({}),
             compression: Compression::Gzip,
         }
     }
@@ -78,15 +81,18 @@ impl OciImage {
                 "size": size,
             }));
         }
-        let (config, config_size) = put(&serde_json::to_vec(&json!({
+        let mut config = json!({
             "created": "2001-09-09T01:46:40Z",
             "architecture": ARCHITECTURE,
             "os": "linux",
             "config": self.config,
             "rootfs": {"type": "layers", "diff_ids": diff_ids},
             "history": diff_ids.iter().map(|_| json!({"created_by": "tests"})).collect::<Vec<_>>(),
-        }))
-        .unwrap());
+        });
+        for (key, value) in self.more.as_object().into_iter().flatten() {
+            config[key] = value.clone();
+        }
+        let (config, config_size) = put(&serde_json::to_vec(&config).unwrap());
         let (manifest, manifest_size) = put(&serde_json::to_vec(&json!({
             "schemaVersion": 2,
             "mediaType": "application/vnd.oci.image.manifest.v1+json",

@@ -5,6 +5,7 @@
 //! that the manifests name, so a transport cannot forget to.
 
 mod archive;
+mod aws;
 mod docker_archive;
 mod http;
 mod layout;

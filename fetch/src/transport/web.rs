@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use image_store::Cached;
+use jiff::Timestamp;
 use manifests::config;
 use reqwest::blocking::Response;
 use reqwest::header::{
@@ -20,6 +21,7 @@ use reqwest::header::{
 use reqwest::{StatusCode, Url};
 
 use super::Body;
+use super::aws;
 use super::http::{self, Client, Get, HttpError, OpenError, Resuming};
 use super::registry::{self, Access};
 use crate::credentials::Credentials;
@@ -192,27 +194,31 @@ impl Web {
         url.is_ok_and(|url| self.client.permits(&url))
     }
 
-    fn get(&self, url: &Url, from: u64, headers: HeaderMap) -> Result<Response, WebError> {
+    fn get(&self, url: &Url, from: u64, mut headers: HeaderMap) -> Result<Response, WebError> {
+        let (authorization, said) = self.authorization(url).unzip();
+        headers.extend(said.unwrap_or_default());
         Ok(self.client.get(&Get {
-            authorization: self.authorization(url),
+            authorization,
             from,
             headers,
             ..Get::new(url.clone())
         })?)
     }
 
-    /// Who we are there. Nothing is said in plain text.
-    fn authorization(&self, url: &Url) -> Option<HeaderValue> {
+    /// Who we are there, and what must be said with it. Nothing is said in plain
+    /// text.
+    fn authorization(&self, url: &Url) -> Option<(HeaderValue, HeaderMap)> {
         if url.scheme() != "https" {
             return None;
         }
-        match self.credentials.domain(&http::host(url))? {
+        let header = match self.credentials.domain(&http::host(url))? {
             config::Credentials::Basic(login) => registry::basic(&login),
             config::Credentials::OAuth(token) => {
                 registry::secret(&format!("Bearer {}", token.reveal()))
             }
-            config::Credentials::Aws(_) => None,
-        }
+            config::Credentials::Aws(keys) => return aws::sign(url, &keys, Timestamp::now()),
+        };
+        Some((header?, HeaderMap::new()))
     }
 }
 
