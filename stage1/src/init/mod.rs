@@ -11,7 +11,8 @@
 //!
 //! Invariant: nothing of the host is reachable from here once the first app
 //! runs: its root is an empty directory, and the only descriptors are its end
-//! of the wire and the way into the apps' cgroups.
+//! of the wire, the null device, and the ways into the apps: their cgroups,
+//! their mounts and their pipes, for as long as something is to be run there.
 
 mod life;
 

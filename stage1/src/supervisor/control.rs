@@ -1,5 +1,5 @@
-//! The socket on which the supervisor of a pod takes orders, if there can be any:
-//! its apps come and go, or one can attach to them.
+//! The socket on which the supervisor of a pod takes orders, where there can
+//! be any: its apps come and go, or one can attach to them.
 //!
 //!     rkt app start ──"start NAME"──▶ supervisor ──▶ init
 //!                   ◀──"ok"───────────

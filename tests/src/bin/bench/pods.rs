@@ -1,5 +1,5 @@
 //! Many pods: listing a thousand, collecting five hundred, starting sixteen at
-//! once, and five hundred that idle.
+//! once, entering one, and five hundred that idle.
 
 use std::fs;
 use std::path::PathBuf;
@@ -36,6 +36,7 @@ pub(crate) fn run(rounds: usize) -> Vec<Report> {
         list(rounds, &podman),
         collect(rounds.min(3)),
         at_once(rounds.min(5), &podman),
+        enter(rounds, &podman),
         idle(&podman),
     ]
     .into_iter()
@@ -237,6 +238,26 @@ fn at_once(rounds: usize, podman: &Podman) -> Vec<Report> {
         let words = ["run", "--rm", "--net=none", podman.image, "true"];
         podman.command(&words)?;
         Ok(vec![together(&|| podman.words(&words))])
+    });
+    vec![report]
+}
+
+fn enter(rounds: usize, podman: &Podman) -> Vec<Report> {
+    let host = host();
+    let mut report = report("a program in a pod that runs: true", "ms", "rkt enter");
+    let words = ["run", "--detach", "--net=none", IMAGE];
+    host.plain_rkt(words).run().ok();
+    let uuid = host.rkt(["list", "--format=json"]).run().ok().json()[0]["name"].clone();
+    let words = ["enter", uuid.as_str().unwrap_or_default(), "/bin/true"];
+    let samples = (0..rounds).map(|_| time(rkt(&host, &words))).collect();
+    report.rows.push(row("rkt enter", samples, ""));
+    stop_all(&host);
+    podman.measure(&mut report, "podman exec", "", |podman| {
+        let start = ["run", "--detach", "--net=none", "--name=idle", podman.image];
+        podman.command(&[&start[..], &["sleep", "1000"]].concat())?;
+        Ok((0..rounds)
+            .map(|_| time(podman.words(&["exec", "idle", "true"])))
+            .collect())
     });
     vec![report]
 }
