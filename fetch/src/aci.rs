@@ -14,15 +14,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use image_store::{Cached, ImageName, ImageRecord};
 use manifests::appc::{Dependency, ImageManifest};
-use manifests::trust::Verification;
 use reqwest::Url;
 
 use crate::dependencies::Path as Chain;
 use crate::discovery::{self, Endpoint};
 use crate::error::Reason;
-use crate::fetcher::{Fetcher, Request, SKIP_SIGNATURES};
-use crate::image::{AciInput, Context, Expected, Trust, import_aci};
+use crate::fetcher::{Fetcher, Request};
+use crate::image::{AciInput, Context, Expected, Signature, import_aci};
 use crate::openpgp::Signatures;
+use crate::policy::Demand;
 use crate::reference::{AppName, Reference};
 use crate::transport::{Answer, Fetched, Web, WebError, open_regular};
 
@@ -33,12 +33,9 @@ const MAX_SIGNATURE: u64 = 1 << 20;
 const SIGNATURE_PATIENCE: Duration = Duration::from_secs(60);
 const SIGNATURE_PAUSE: Duration = Duration::from_secs(2);
 
-/// A detached signature, and where it is from.
-struct SignatureFile {
-    /// A path or a URL, for messages.
-    place: PathBuf,
-    bytes: Vec<u8>,
-}
+/// The signature, or why there is none; nothing if it was not looked for. An
+/// error only counts if the image, once its name is known, has to be signed.
+type Looked = Option<Result<Signature, Reason>>;
 
 impl Fetcher<'_> {
     pub(crate) fn fetch_file(
@@ -49,7 +46,7 @@ impl Fetcher<'_> {
     ) -> Result<ImageRecord, Reason> {
         let signature = match self.settings().insecure.image {
             true => None,
-            false => Some(read_signature(path, request.signature.as_deref())?),
+            false => self.looked(read_signature(path, request.signature.as_deref()))?,
         };
         let file_error = |source| Reason::File {
             path: path.to_owned(),
@@ -64,7 +61,7 @@ impl Fetcher<'_> {
             body: Box::new(file),
             size: Some(size),
             name: &name.to_string_lossy(),
-            trust: self.trust(signature.as_ref()),
+            signature,
             expected: Expected::default(),
             names: vec![context.reference.to_string().into()],
             dependencies: &mut resolve,
@@ -144,9 +141,9 @@ impl Fetcher<'_> {
         // where the image is likely to be the same, that is asked first.
         let early = match before {
             Some(_) => None,
-            None => self.signature(web, endpoint, request)?,
+            None => self.signature(web, endpoint, request, wanted)?,
         };
-        self.check_signer(early.as_ref(), wanted)?;
+        self.check_signer(&early, wanted)?;
         let condition = before.as_ref().map(|(_, cached)| cached);
         let fetched = match (web.fetch(&endpoint.image, condition)?, &before) {
             (Answer::Unchanged(cached), Some((record, _))) => {
@@ -158,10 +155,10 @@ impl Fetcher<'_> {
             (Answer::Changed(fetched), _) => fetched,
         };
         let signature = match before {
-            Some(_) => self.signature(web, endpoint, request)?,
+            Some(_) => self.signature(web, endpoint, request, wanted)?,
             None => early,
         };
-        self.check_signer(signature.as_ref(), wanted)?;
+        self.check_signer(&signature, wanted)?;
         self.import_fetched(
             context, endpoint, fetched, signature, request, wanted, chain,
         )
@@ -176,7 +173,7 @@ impl Fetcher<'_> {
         context: Context<'_>,
         endpoint: &Endpoint,
         fetched: Fetched,
-        signature: Option<SignatureFile>,
+        signature: Looked,
         request: &Request,
         wanted: Expected<'_>,
         chain: &Chain,
@@ -188,7 +185,7 @@ impl Fetcher<'_> {
             body: fetched.body,
             size: fetched.size,
             name,
-            trust: self.trust(signature.as_ref()),
+            signature,
             expected: wanted,
             names: names(context.reference, endpoint, fetched.cached),
             dependencies: &mut resolve,
@@ -209,10 +206,9 @@ impl Fetcher<'_> {
         let Some(record) = self.store().image(&id)? else {
             return Ok(None);
         };
-        // What was let in without a look at its signature is looked at now.
-        let is_verified = !matches!(record.verification, Verification::Nothing { .. });
-        let will_do =
-            (is_verified || self.settings().insecure.image) && wanted.check_id(&record.id).is_ok();
+        // What was let in with less than is asked for now is looked at anew.
+        let holds = self.settings().policy.still_holds(&record).is_ok();
+        let will_do = holds && wanted.check_id(&record.id).is_ok();
         Ok(will_do.then_some((record, cached)))
     }
 
@@ -248,22 +244,35 @@ impl Fetcher<'_> {
         web: &Web,
         endpoint: &Endpoint,
         request: &Request,
-    ) -> Result<Option<SignatureFile>, Reason> {
-        if self.settings().insecure.image {
+        wanted: Expected<'_>,
+    ) -> Result<Looked, Reason> {
+        let policy = &self.settings().policy;
+        let demand = wanted
+            .app
+            .map(|app| policy.demand(app.name()))
+            .transpose()?;
+        let not_asked = matches!(demand, Some(Demand::Nothing(_) | Demand::Pin(_)));
+        if self.settings().insecure.image || not_asked {
             return Ok(None);
         }
         if let Some(path) = &request.signature {
-            return read_signature(path, Some(path)).map(Some);
+            return self.looked(read_signature(path, Some(path)));
         }
         let url = &endpoint.signature;
         let place = PathBuf::from(url.as_str());
         let until = Instant::now() + SIGNATURE_PATIENCE;
         loop {
             match web.small_or_later(url, MAX_SIGNATURE) {
-                Ok(Some(bytes)) => return Ok(Some(SignatureFile { place, bytes })),
+                Ok(Some(bytes)) => return Ok(Some(Ok(Signature { file: place, bytes }))),
                 Ok(None) if Instant::now() < until => thread::sleep(SIGNATURE_PAUSE),
                 Ok(None) => return Err(Reason::SignatureLater(url.to_string())),
-                Err(WebError::NotFound(_)) => return Err(Reason::NoSignature(place)),
+                Err(WebError::NotFound(_)) => {
+                    let missing = Reason::NoSignature(place);
+                    return match demand {
+                        Some(_) => Err(missing),
+                        None => self.looked(Err(missing)),
+                    };
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -271,33 +280,27 @@ impl Fetcher<'_> {
 
     /// Where the name is known beforehand, a signature by somebody else costs
     /// no transfer.
-    fn check_signer(
-        &self,
-        signature: Option<&SignatureFile>,
-        wanted: Expected<'_>,
-    ) -> Result<(), Reason> {
-        let (Some(signature), Some(app)) = (signature, wanted.app) else {
+    fn check_signer(&self, signature: &Looked, wanted: Expected<'_>) -> Result<(), Reason> {
+        let (Some(Ok(signature)), Some(app)) = (signature, wanted.app) else {
             return Ok(());
         };
         let error = |source| Reason::Signature {
-            file: signature.place.clone(),
+            file: signature.file.clone(),
             name: Some(app.name().clone()),
             source,
         };
         let signatures = Signatures::parse(&signature.bytes).map_err(error)?;
-        let keystore = &self.settings().keystore;
+        let keystore = self.settings().policy.keystore();
         // A key that is trusted for other names gets its own message, later.
         signatures.check_known(&keystore.all()?).map_err(error)
     }
 
-    fn trust<'t>(&'t self, signature: Option<&'t SignatureFile>) -> Trust<'t> {
+    /// A missing signature is told at once, unless there are rules by which
+    /// some images need none.
+    fn looked(&self, signature: Result<Signature, Reason>) -> Result<Looked, Reason> {
         match signature {
-            Some(SignatureFile { place, bytes }) => Trust::Signature {
-                file: place,
-                bytes,
-                keystore: &self.settings().keystore,
-            },
-            None => Trust::Skipped(SKIP_SIGNATURES),
+            Err(reason) if !self.settings().policy.lets_in_unsigned() => Err(reason),
+            signature => Ok(Some(signature)),
         }
     }
 
@@ -325,7 +328,7 @@ fn names(reference: &Reference, endpoint: &Endpoint, cached: Option<Cached>) -> 
 }
 
 /// The detached signature of an ACI: the given file, or the one beside it.
-fn read_signature(aci: &Path, given: Option<&Path>) -> Result<SignatureFile, Reason> {
+fn read_signature(aci: &Path, given: Option<&Path>) -> Result<Signature, Reason> {
     let path = match given {
         Some(path) => path.to_owned(),
         None => {
@@ -354,5 +357,5 @@ fn read_signature(aci: &Path, given: Option<&Path>) -> Result<SignatureFile, Rea
         },
     };
     let bytes = read().map_err(error)?;
-    Ok(SignatureFile { place: path, bytes })
+    Ok(Signature { file: path, bytes })
 }

@@ -10,7 +10,7 @@
 use image_store::ImageRecord;
 use manifests::appc::{Dependency, ImageManifest};
 use manifests::image_id::ImageId;
-use manifests::trust::Verification;
+use manifests::trust::Vouched;
 
 use crate::error::Reason;
 use crate::fetcher::{Fetcher, PullPolicy, Request};
@@ -100,15 +100,17 @@ impl Fetcher<'_> {
     ) -> Result<ImageRecord, Reason> {
         let reference = Reference::App(app.clone());
         let stored = self.stored_dependency(&reference, wanted)?;
-        let unverified = match &stored {
-            Some(record) => match &record.verification {
-                Verification::Nothing { allowed_by } if !self.settings().insecure.image => {
-                    Some((record.id.clone(), allowed_by.clone()))
-                }
-                _ => None,
-            },
-            None => None,
-        };
+        let policy = &self.settings().policy;
+        let unverified = stored
+            .as_ref()
+            .filter(|record| policy.still_holds(record).is_err())
+            .map(|record| {
+                let allowed_by = match &record.verification.by {
+                    Vouched::Nothing { allowed_by } => allowed_by.clone(),
+                    _ => "what was asked for then".to_owned(),
+                };
+                (record.id.clone(), allowed_by)
+            });
         if let Some(record) = stored
             && unverified.is_none()
             && !self.is_to_be_asked_again(request, &reference, wanted)?

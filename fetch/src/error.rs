@@ -13,6 +13,7 @@ use manifests::oci::DocumentError;
 use crate::discovery::DiscoveryError;
 use crate::keystore::KeystoreError;
 use crate::openpgp::SignatureError;
+use crate::policy::Refusal;
 use crate::reference::{Reference, ReferenceError};
 use crate::stream::StreamError;
 use crate::transport::{ArchiveError, RegistryError, WebError};
@@ -188,12 +189,16 @@ pub enum Reason {
         .0.display()
     )]
     NoSignature(PathBuf),
-    /// OCI images come without OpenPGP signatures.
+    /// An OCI image that no rule is about: nobody said whose signature counts.
     #[error(
-        "docker and OCI images carry no OpenPGP signature, so nobody vouches for this one; if \
-         you trust its source, fetch it unverified with --insecure-options=image"
+        "nobody vouches for it: docker and OCI images carry no OpenPGP signature, and there is no \
+         rule that says whose other signature counts (`rkt trust --help`); if you trust its \
+         source, fetch it unverified with --insecure-options=image"
     )]
     Unsigned,
+    /// A rule of the trust policy keeps it out.
+    #[error(transparent)]
+    Refused(Box<Refusal>),
     /// The signature does not vouch for the image.
     #[error(
         "{}: {source}{}; to skip the verification, use --insecure-options=image",
@@ -237,6 +242,12 @@ pub enum Reason {
     /// A way of fetching that there is no transport for.
     #[error("{0}")]
     NoTransport(&'static str),
+}
+
+impl From<Refusal> for Reason {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(Box::new(refusal))
+    }
 }
 
 fn trust_hint(error: &SignatureError, name: &Option<AcIdentifier>) -> String {

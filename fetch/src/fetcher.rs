@@ -9,13 +9,12 @@ use image_store::{ImageRecord, Store};
 use manifests::config::Host;
 use manifests::insecure::InsecureOptions;
 use manifests::platform::Platform;
-use manifests::trust::Verification;
 
 use crate::credentials::{Anonymous, Credentials};
 use crate::error::{FetchError, Reason};
 use crate::image::{Context, Origin, import_oci, import_saved};
-use crate::keystore::Keystore;
 use crate::lookup;
+use crate::policy::Policy;
 use crate::progress::Progress;
 use crate::reference::{ArchiveKind, DockerReference, Reference};
 use crate::stream::Limits;
@@ -54,8 +53,8 @@ impl FromStr for PullPolicy {
 pub struct Settings {
     /// The checks the user switched off.
     pub insecure: InsecureOptions,
-    /// The keys that may sign images.
-    pub keystore: Keystore,
+    /// Which images are let in.
+    pub policy: Policy,
     /// Logins for registries, credentials for other hosts.
     pub credentials: Arc<dyn Credentials>,
     /// Hosts that are spoken to in their own ways, by their names in URLs.
@@ -154,6 +153,7 @@ impl<'a> Fetcher<'a> {
             reference,
             platform: &self.settings.platform,
             progress: self.settings.progress.as_ref(),
+            policy: &self.settings.policy,
             limits: self.settings.limits,
         }
     }
@@ -187,9 +187,8 @@ impl<'a> Fetcher<'a> {
         context: Context<'_>,
         docker: &DockerReference,
     ) -> Result<ImageRecord, Reason> {
-        let verification = self.unsigned()?;
         let registry = Mirrored::new(docker, &self.access());
-        import_oci(context, &registry, &Origin::of_docker(docker), verification)
+        import_oci(context, &registry, &Origin::of_docker(docker))
     }
 
     fn fetch_archive(
@@ -199,7 +198,6 @@ impl<'a> Fetcher<'a> {
         path: &Path,
         image: Option<&str>,
     ) -> Result<ImageRecord, Reason> {
-        let verification = self.unsigned()?;
         let layout = match kind {
             ArchiveKind::OciLayout => Layout::directory(path, image, context.platform)?,
             ArchiveKind::OciArchive => {
@@ -211,24 +209,10 @@ impl<'a> Fetcher<'a> {
                 let tags = saved.repo_tags.as_deref().unwrap_or_default();
                 let name = image.or(tags.first().map(String::as_str));
                 let origin = Origin::of_archive(context.reference, name);
-                return import_saved(context, &archive, &saved, &origin, verification);
+                return import_saved(context, &archive, &saved, &origin);
             }
         };
         let origin = Origin::of_archive(context.reference, image);
-        import_oci(context, &layout, &origin, verification)
-    }
-
-    /// No signature of an OCI image is understood yet, so the only way in is
-    /// the option that asks for none.
-    fn unsigned(&self) -> Result<Verification, Reason> {
-        if !self.settings.insecure.image {
-            return Err(Reason::Unsigned);
-        }
-        Ok(Verification::Nothing {
-            allowed_by: SKIP_SIGNATURES.to_owned(),
-        })
+        import_oci(context, &layout, &origin)
     }
 }
-
-/// How the record tells why nobody vouched.
-pub(crate) const SKIP_SIGNATURES: &str = "--insecure-options=image";

@@ -16,13 +16,13 @@
 //! Source: rkt's configuration reference, "Key store".
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::fs::{self, Permissions};
 use std::io::{self, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use manifests::appc::AcIdentifier;
+pub use manifests::trust::Scope;
 
 use crate::openpgp::{Certificate, CertificateError};
 
@@ -64,50 +64,12 @@ pub enum KeystoreError {
     },
 }
 
-/// What a key is trusted for.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Scope {
-    /// Every image.
-    Root,
-    /// Images whose name is this or lies below it.
-    Prefix(AcIdentifier),
-}
-
-impl Scope {
-    /// Whether the scope covers an image of this name.
-    pub fn covers(&self, name: &AcIdentifier) -> bool {
-        match self {
-            Self::Root => true,
-            Self::Prefix(prefix) => name
-                .as_str()
-                .strip_prefix(prefix.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
-        }
-    }
-
-    /// The prefix; empty for root keys.
-    pub fn prefix(&self) -> &str {
-        match self {
-            Self::Root => "",
-            Self::Prefix(prefix) => prefix.as_str(),
-        }
-    }
-
-    fn directory(&self, layer: &Path) -> PathBuf {
-        match self {
-            Self::Root => layer.join("root.d"),
-            // An AC identifier has neither empty nor dotted components.
-            Self::Prefix(prefix) => layer.join("prefix.d").join(prefix.as_str()),
-        }
-    }
-}
-
-impl fmt::Display for Scope {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Root => f.write_str("all images"),
-            Self::Prefix(prefix) => prefix.fmt(f),
-        }
+/// Where the keys of a scope lie in a layer.
+fn directory(scope: &Scope, layer: &Path) -> PathBuf {
+    match scope {
+        Scope::Root => layer.join("root.d"),
+        // An AC identifier has neither empty nor dotted components.
+        Scope::Prefix(prefix) => layer.join("prefix.d").join(prefix.as_str()),
     }
 }
 
@@ -199,7 +161,7 @@ impl Keystore {
     /// The file or its directories cannot be written.
     pub fn add(&self, scope: &Scope, key: &Certificate) -> Result<PathBuf, KeystoreError> {
         let [_, local] = &self.layers;
-        let directory = scope.directory(local);
+        let directory = directory(scope, local);
         let path = directory.join(key.fingerprint());
         let armored = key.to_armored().map_err(|source| KeystoreError::Key {
             path: path.clone(),
@@ -243,7 +205,7 @@ fn load_directory(
     scope: &Scope,
     keys: &mut BTreeMap<String, TrustedKey>,
 ) -> Result<(), KeystoreError> {
-    for entry in entries(&scope.directory(layer))? {
+    for entry in entries(&directory(scope, layer))? {
         let path = entry.path();
         let Some(name) = entry.file_name().to_str().map(str::to_owned) else {
             continue;
@@ -348,12 +310,6 @@ mod tests {
 
     #[test]
     fn prefixes_end_at_components() {
-        let app = Scope::Prefix(name("example.com/app"));
-        assert!(app.covers(&name("example.com/app")));
-        assert!(app.covers(&name("example.com/app/worker")));
-        assert!(!app.covers(&name("example.com/apple")));
-        assert!(!app.covers(&name("example.com")));
-        assert!(Scope::Root.covers(&name("anything")));
         let all: Vec<_> = prefixes(&name("a.b/c/d")).map(|p| p.to_string()).collect();
         assert_eq!(all, ["a.b", "a.b/c", "a.b/c/d"]);
     }

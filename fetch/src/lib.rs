@@ -29,9 +29,11 @@ mod image;
 pub mod keystore;
 mod lookup;
 pub mod openpgp;
+pub mod policy;
 pub mod progress;
 pub mod reference;
 mod repair;
+pub mod signatures;
 mod stream;
 mod transport;
 

@@ -8,7 +8,7 @@ use std::fs;
 use common::{Gpg, World, aci, aci_manifest, update};
 use fetch::keystore::Scope;
 use fetch::{PullPolicy, Request};
-use manifests::trust::Verification;
+use manifests::trust::Vouched;
 
 fn prefix(name: &str) -> Scope {
     Scope::Prefix(name.parse().unwrap())
@@ -57,16 +57,19 @@ fn a_signed_aci_is_let_in_and_the_record_says_by_whom() {
     aci(&file, &aci_manifest("example.com/app"), "gzip");
     gpg.sign("ann", &file);
     let (result, told) = world.fetch_with(file.to_str().unwrap(), "none", &update());
-    let verified = Verification::OpenPgp {
+    let verified = Vouched::OpenPgp {
         fingerprint: key.fingerprint(),
         identities: vec!["Ann <ann@example.com>".to_owned()],
         prefix: "example.com".to_owned(),
     };
-    assert_eq!(result.unwrap().verification, verified);
+    assert_eq!(result.unwrap().verification.by, verified);
     let notes = told.notes.lock().unwrap().clone();
     assert_eq!(notes, ["signature verified: Ann <ann@example.com>"]);
     // Looking away later does not make it unverified.
-    assert_eq!(world.fetch(file.to_str().unwrap()).verification, verified);
+    assert_eq!(
+        world.fetch(file.to_str().unwrap()).verification.by,
+        verified
+    );
 }
 
 #[test]
@@ -142,8 +145,8 @@ fn a_signature_elsewhere_is_named_by_the_request() {
     };
     let (result, _) = world.fetch_with(file.to_str().unwrap(), "none", &request);
     assert!(matches!(
-        result.unwrap().verification,
-        Verification::OpenPgp { .. }
+        result.unwrap().verification.by,
+        Vouched::OpenPgp { .. }
     ));
 }
 

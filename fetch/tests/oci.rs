@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 use common::{Registry, World, busybox_layout, skopeo, update};
 use fetch::{PullPolicy, Request};
 use image_store::BackendChoice;
-use manifests::trust::Verification;
+use manifests::trust::Vouched;
 
 /// The layers' digests, bottom to top.
 fn layers(record: &image_store::ImageRecord) -> Vec<String> {
@@ -34,8 +34,8 @@ fn one_image_is_the_same_wherever_it_comes_from() {
     let digest = index["manifests"][0]["digest"].as_str().unwrap().to_owned();
     assert_eq!(from_layout.id.digest().to_string(), digest);
     assert_eq!(
-        from_layout.verification,
-        Verification::Nothing {
+        from_layout.verification.by,
+        Vouched::Nothing {
             allowed_by: "--insecure-options=image".to_owned()
         }
     );

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use fetch::credentials::{AuthFiles, Known};
-use fetch::keystore::Keystore;
 use fetch::reference::{HostFiles, Reference, Surroundings};
 use fetch::{Fetcher, Limits, PullPolicy, Request, Settings};
 use image_store::{ImageRecord, Store};
@@ -15,6 +14,7 @@ use manifests::platform::Platform;
 
 use crate::cli::{Context, Images, TypedImage};
 use crate::failure::Failure;
+use crate::keys;
 use crate::progress;
 
 /// The stored images of the line, fetched first where the policy says so;
@@ -60,6 +60,11 @@ pub(crate) fn images_for(
             Some(fetcher) => fetcher,
             None => fetcher.insert(Fetcher::new(store, settings(platform, context, quiet)?)),
         };
+        if let Reference::App(app) = reference
+            && policy != PullPolicy::Never
+        {
+            keys::offer(app.name(), fetcher, context)?;
+        }
         records.push(fetcher.get(reference, &request)?);
     }
     Ok(records)
@@ -134,11 +139,10 @@ pub(crate) fn fetcher<'a>(store: &'a Store, context: &Context) -> Result<Fetcher
 }
 
 fn settings(platform: &Platform, context: &Context, quiet: bool) -> Result<Settings, Failure> {
-    let global = context.global();
     let config = context.config(&[Directory::Auth, Directory::Hosts])?;
     Ok(Settings {
         insecure: context.insecure(),
-        keystore: Keystore::new(&global.system_config, &global.local_config),
+        policy: context.policy()?,
         hosts: Arc::new(config.hosts.clone()),
         credentials: Arc::new(Known {
             config,

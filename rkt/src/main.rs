@@ -8,6 +8,7 @@ mod cli;
 mod declared;
 mod failure;
 mod fetching;
+mod keys;
 mod output;
 mod progress;
 mod publish;

@@ -16,7 +16,7 @@ use image_store::Store;
 use manifests::appc::{PodManifest, RuntimeApp, VolumeSource};
 use manifests::cni::net_info::NetInfo;
 use manifests::engine::AppStatus;
-use manifests::trust::Verification;
+use manifests::trust::{Verification, Vouched};
 use serde::Serialize;
 use stage0::boot;
 use stage0::pods::{Pod, PodError, State};
@@ -436,9 +436,9 @@ fn mounts(app: &RuntimeApp, manifest: &PodManifest) -> Vec<MountReport> {
 
 /// Who vouched for an image, in a few words.
 pub(crate) fn verified_by(verification: &Verification) -> String {
-    match verification {
-        Verification::Nothing { allowed_by } => format!("nobody (allowed by {allowed_by})"),
-        Verification::OpenPgp {
+    match &verification.by {
+        Vouched::Nothing { allowed_by } => format!("nobody (allowed by {allowed_by})"),
+        Vouched::OpenPgp {
             fingerprint,
             identities,
             ..
@@ -448,6 +448,14 @@ pub(crate) fn verified_by(verification: &Verification) -> String {
                 Some(identity) => format!("{identity} ({tail})"),
                 None => tail.to_owned(),
             }
+        }
+        Vouched::Key { fingerprint, .. } => format!("key {}", &fingerprint.hex()[..16]),
+        Vouched::Identity {
+            subject, issuer, ..
+        } => format!("{subject} (as {issuer} says)"),
+        Vouched::Pinned { since } => {
+            let since = SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(*since);
+            format!("pinned ({})", crate::output::absolute(since))
         }
     }
 }

@@ -34,7 +34,9 @@ impl Wishes<'_> {
     pub(crate) fn blueprint(self, store: &Store, context: &Context) -> Result<Blueprint, Failure> {
         if let Some(file) = &self.pod.pod_manifest {
             self.check_manifest_alone()?;
-            return Ok(Blueprint::from_file(file, store)?);
+            let blueprint = Blueprint::from_file(file, store)?;
+            context.check_trust(&blueprint.images)?;
+            return Ok(blueprint);
         }
         if self.images.apps.is_empty() {
             return Err(Failure::new(
@@ -44,6 +46,7 @@ impl Wishes<'_> {
         let environment = pod_environment(self.environment)?;
         let policy = self.fetching.pull_policy.unwrap_or(PullPolicy::New);
         let records = fetching::images(&self.images, policy, self.quiet, store, context)?;
+        context.check_trust(&records)?;
         let apps = self.images.apps.into_iter().zip(&records);
         let apps = apps.map(|(typed, record)| {
             Ok(AppRequest {

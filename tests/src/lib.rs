@@ -6,8 +6,9 @@
 //!                      └─ spawn() ─▶ Running ── signal, kill, wait
 //! Rootfs ──▶ Aci, OciImage        images of our own making, also broken ones
 //! Guest ── nspawn, QEMU           Debian with systemd, other kernels, power cuts
-//! Gpg, Registry, Pty              real peers: gnupg, docker-registry, a terminal
+//! Gpg, Cosign, Registry, Pty      real peers: gnupg, cosign, docker-registry, a terminal
 //! Web, Ca, Proxy                  web servers that answer as a test wants
+//! Sigstore ── openssl             an authority and logs of our own, for signatures by identity
 //! ```
 //!
 //! A test never touches `/var/lib/rkt` or `/etc/rkt`, and a [`Host`] that goes
@@ -22,6 +23,7 @@
 )]
 
 pub mod cmd;
+pub mod cosign;
 pub mod gpg;
 pub mod guest;
 pub mod host;
@@ -33,10 +35,12 @@ pub mod pty;
 pub mod registry;
 pub mod rootfs;
 pub mod shell;
+pub mod sigstore;
 pub mod skip;
 pub mod web;
 
 pub use cmd::{Cmd, Output, Running};
+pub use cosign::Cosign;
 pub use gpg::{Gpg, Key};
 pub use guest::{Debian, Disk, Guest, Kernel};
 pub use host::Host;
@@ -44,4 +48,5 @@ pub use image::{Aci, Compression, sha256, sha512};
 pub use oci::OciImage;
 pub use registry::Registry;
 pub use rootfs::Rootfs;
+pub use sigstore::Sigstore;
 pub use web::{Ca, Proxy, Web};

@@ -1,24 +1,26 @@
 //! ACIs: one tar, and a signature over the file as it was distributed.
 
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use image_store::{
     ImageDraft, ImageName, ImageRecord, LayerKind, RecordedLayer, Stack, StagedLayer, Staging,
 };
 use manifests::appc::{AcIdentifier, Dependency, ImageManifest};
+use manifests::config::Rule;
 use manifests::digest::Algorithm;
 use manifests::image_id::{ImageId, PartialImageId};
 use manifests::platform::Platform;
-use manifests::trust::Verification;
+use manifests::trust::Vouched;
 
 use super::layers::pour;
-use super::{Context, commit};
+use super::{Context, commit, keep_better};
 use crate::error::Reason;
-use crate::keystore::{Keystore, Scope};
+use crate::keystore::Scope;
 use crate::lookup;
 use crate::openpgp::{SignatureError, Signatures, SignedBytes};
+use crate::policy::Demand;
 use crate::progress::StepKind;
 use crate::reference::AppName;
 use crate::stream::{self, Known, Shared};
@@ -32,9 +34,9 @@ pub(crate) struct AciInput<'a> {
     pub(crate) size: Option<u64>,
     /// How progress calls it.
     pub(crate) name: &'a str,
-    /// The detached signature and who may have made it; or what allows to go
-    /// without.
-    pub(crate) trust: Trust<'a>,
+    /// The detached signature; none if no image has to have one, or the
+    /// reason why there is none.
+    pub(crate) signature: Option<Result<Signature, Reason>>,
     /// What it must turn out to be.
     pub(crate) expected: Expected<'a>,
     /// The names that shall lead to it, the first of them where it is from.
@@ -109,19 +111,12 @@ fn describe<'l>(name: &AcIdentifier, labels: impl Iterator<Item = (&'l str, &'l 
     std::iter::once(name.to_string()).chain(labels).collect()
 }
 
-/// What an ACI is checked against.
-pub(crate) enum Trust<'a> {
-    /// A signature.
-    Signature {
-        /// The file it stands in, for messages.
-        file: &'a Path,
-        /// What stands in it.
-        bytes: &'a [u8],
-        /// Who may have made it.
-        keystore: &'a Keystore,
-    },
-    /// Nothing, because of this option.
-    Skipped(&'static str),
+/// A detached signature, not looked at yet.
+pub(crate) struct Signature {
+    /// The file it stands in, for messages.
+    pub(crate) file: PathBuf,
+    /// What stands in it.
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// Brings an ACI into the store.
@@ -136,7 +131,7 @@ pub(crate) fn import_aci(context: Context<'_>, input: AciInput<'_>) -> Result<Im
             None => input.body,
         },
         passed: 0,
-        check: input.trust.start()?,
+        check: start(context, input.signature)?,
     };
     let staging = context.store.stage()?;
     if let Some(size) = input.size {
@@ -172,17 +167,24 @@ pub(crate) fn import_aci(context: Context<'_>, input: AciInput<'_>) -> Result<Im
     let id = ImageId::new(layer.object.digest.clone());
     input.expected.check_manifest(&manifest, context.platform)?;
     input.expected.check_id(&id)?;
-    let verification = match tap.check {
-        Check::Signed {
-            bytes,
-            file,
-            keystore,
-        } => verify(context, bytes, file, keystore, &manifest.name)?,
-        Check::Skipped(option) => Verification::Nothing {
-            allowed_by: option.to_owned(),
-        },
+    let policy = context.policy;
+    let verification = match policy.demand(&manifest.name)? {
+        Demand::Nothing(rule) => policy.unlooked(rule),
+        Demand::Pin(rule) => policy.pinned(rule, &manifest, &id)?,
+        Demand::Signature(rule) => {
+            let vouched = match tap.check {
+                Check::Signed { bytes, file } => {
+                    verify(context, rule, bytes, &file, &manifest.name)?
+                }
+                Check::Missing(reason) => return Err(reason),
+                Check::Skipped => return Err(Reason::Unsigned),
+            };
+            let verification = policy.verification(vouched, rule);
+            context.tell_verified(&verification);
+            verification
+        }
     };
-    let verification = keep_better(context, &id, verification)?;
+    let verification = keep_better(context, &id, &manifest.name, verification);
     let rootfs = Stack {
         dependencies: dependencies(&staging, &manifest, input.dependencies)?,
         path_whitelist: manifest.path_whitelist.clone(),
@@ -199,38 +201,40 @@ pub(crate) fn import_aci(context: Context<'_>, input: AciInput<'_>) -> Result<Im
     commit(context, &id, || staging.commit(draft))
 }
 
-/// [`Trust`] while the bytes pass.
-enum Check<'a> {
+/// The signature while the bytes pass.
+enum Check {
     Signed {
         bytes: SignedBytes,
-        file: &'a Path,
-        keystore: &'a Keystore,
+        file: PathBuf,
     },
-    Skipped(&'static str),
+    /// It is not there; whether it has to be says the image's name.
+    Missing(Reason),
+    /// It was not looked for.
+    Skipped,
 }
 
-impl<'a> Trust<'a> {
-    fn start(self) -> Result<Check<'a>, Reason> {
-        let (file, signatures, keystore) = match self {
-            Self::Signature {
+fn start(
+    context: Context<'_>,
+    signature: Option<Result<Signature, Reason>>,
+) -> Result<Check, Reason> {
+    let Signature { file, bytes } = match signature {
+        Some(Ok(signature)) => signature,
+        Some(Err(reason)) => return Ok(Check::Missing(reason)),
+        None => return Ok(Check::Skipped),
+    };
+    match Signatures::parse(&bytes).and_then(Signatures::start) {
+        Ok(bytes) => Ok(Check::Signed { bytes, file }),
+        Err(source) => {
+            let reason = Reason::Signature {
                 file,
-                bytes,
-                keystore,
-            } => (file, bytes, keystore),
-            Self::Skipped(option) => return Ok(Check::Skipped(option)),
-        };
-        let bytes = Signatures::parse(signatures)
-            .and_then(Signatures::start)
-            .map_err(|source| Reason::Signature {
-                file: file.to_owned(),
                 name: None,
                 source,
-            })?;
-        Ok(Check::Signed {
-            bytes,
-            file,
-            keystore,
-        })
+            };
+            match context.policy.lets_in_unsigned() {
+                true => Ok(Check::Missing(reason)),
+                false => Err(reason),
+            }
+        }
     }
 }
 
@@ -238,7 +242,7 @@ impl<'a> Trust<'a> {
 struct Tap<'a> {
     inner: Body<'a>,
     passed: u64,
-    check: Check<'a>,
+    check: Check,
 }
 
 impl Read for Tap<'_> {
@@ -255,26 +259,19 @@ impl Read for Tap<'_> {
 /// Who vouches for an image of this name.
 fn verify(
     context: Context<'_>,
+    rule: Option<&Rule>,
     signed: SignedBytes,
     file: &Path,
-    keystore: &Keystore,
     name: &AcIdentifier,
-) -> Result<Verification, Reason> {
+) -> Result<Vouched, Reason> {
     let hashed = signed.finish();
     let now = now();
-    let keys = keystore.keys_for(name)?;
+    let keys = context.policy.openpgp_keys(rule, name)?;
     let source = match hashed.judge(&keys, now) {
         Ok(key) => {
-            let identities = key.certificate.identities();
-            context.progress.note(&format!(
-                "signature verified: {}",
-                identities
-                    .first()
-                    .map_or("a key without user id", String::as_str)
-            ));
-            return Ok(Verification::OpenPgp {
+            return Ok(Vouched::OpenPgp {
                 fingerprint: key.certificate.fingerprint(),
-                identities,
+                identities: key.certificate.identities(),
                 prefix: key.scope.prefix().to_owned(),
             });
         }
@@ -283,7 +280,7 @@ fn verify(
     // A good signature by somebody who is trusted for other names is the
     // likeliest mistake, and the likeliest attack.
     if let SignatureError::UnknownKey { .. } = source {
-        let elsewhere = keystore.all()?;
+        let elsewhere = context.policy.keystore().all()?;
         if let Ok(key) = hashed.judge(&elsewhere, now) {
             let fingerprint = key.certificate.fingerprint();
             let same = elsewhere
@@ -309,23 +306,6 @@ fn verify(
 fn now() -> u32 {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     now.map_or(0, |d| u32::try_from(d.as_secs()).unwrap_or(u32::MAX))
-}
-
-/// An image that somebody vouched for stays so when the same bytes are fetched
-/// again without looking at the signature.
-fn keep_better(
-    context: Context<'_>,
-    id: &ImageId,
-    verification: Verification,
-) -> Result<Verification, Reason> {
-    let Verification::Nothing { .. } = verification else {
-        return Ok(verification);
-    };
-    // A record that cannot be read is replaced by this fetch.
-    match context.store.image(id) {
-        Ok(Some(record)) => Ok(record.verification),
-        Ok(None) | Err(_) => Ok(verification),
-    }
 }
 
 /// The root file systems of the images that this one is built on. What is

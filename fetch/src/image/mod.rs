@@ -12,23 +12,26 @@ mod oci;
 mod repair;
 mod saved;
 
-pub(crate) use aci::{AciInput, Expected, Trust, import_aci};
-pub(crate) use oci::{import_oci, read_document};
+pub(crate) use aci::{AciInput, Expected, Signature, import_aci};
+pub(crate) use oci::{Chain, import_oci, read_blob, read_document};
 pub(crate) use repair::{repair_aci, repair_oci, repair_saved};
 pub(crate) use saved::import_saved;
 
 use std::io::Write;
 
 use image_store::{ImageName, ImageRecord, OciObjects, StagedLayer, Staging, Store, StoreError};
+use manifests::appc::AcIdentifier;
 use manifests::digest::{Algorithm, Digest};
 use manifests::image_id::ImageId;
-use manifests::oci::{Config, to_appc};
+use manifests::oci::{Config, Converted, name_of, to_appc};
 use manifests::platform::Platform;
-use manifests::trust::Verification;
+use manifests::trust::{Verification, Vouched};
 
 use crate::error::Reason;
+use crate::policy::Policy;
 use crate::progress::{Progress, StepKind};
 use crate::reference::{DockerReference, Reference, Version};
+use crate::signatures::Repository;
 use crate::stream::Limits;
 use crate::transport::Room;
 
@@ -42,6 +45,7 @@ pub(crate) struct Context<'a> {
     pub(crate) reference: &'a Reference,
     pub(crate) platform: &'a Platform,
     pub(crate) progress: &'a dyn Progress,
+    pub(crate) policy: &'a Policy,
     pub(crate) limits: Limits,
 }
 
@@ -98,6 +102,42 @@ impl Origin {
     }
 }
 
+impl Context<'_> {
+    /// Tells who vouches.
+    fn tell_verified(&self, verification: &Verification) {
+        let by = match &verification.by {
+            Vouched::OpenPgp { identities, .. } => match identities.first() {
+                Some(identity) => identity.clone(),
+                None => "a key without user id".to_owned(),
+            },
+            Vouched::Key { fingerprint, .. } => format!("the key {fingerprint}"),
+            Vouched::Identity {
+                subject, issuer, ..
+            } => format!("{subject} as {issuer} says"),
+            Vouched::Pinned { .. } | Vouched::Nothing { .. } => return,
+        };
+        self.progress.note(&format!("signature verified: {by}"));
+    }
+}
+
+impl Origin {
+    /// What the image will be called.
+    fn name(&self) -> Result<AcIdentifier, Reason> {
+        name_of(self.registry.as_deref(), &self.repository).map_err(Reason::Name)
+    }
+
+    /// What signatures have to call it; a layout that names no registry says
+    /// nothing about that.
+    fn signed_repository(&self) -> Option<Repository> {
+        let registry = self.registry.as_deref()?;
+        Some(Repository::new(
+            registry,
+            &self.repository,
+            self.tag.as_deref(),
+        ))
+    }
+}
+
 /// Before its layers are asked for.
 fn check_platform(context: Context<'_>, config: &Config) -> Result<(), Reason> {
     match context.platform.fits(&config.platform) {
@@ -115,7 +155,7 @@ struct OciParts<'a> {
     config: &'a [u8],
     parsed: &'a Config,
     config_digest: &'a Digest,
-    origin: &'a Origin,
+    converted: Converted,
     made: Made,
     verification: Verification,
 }
@@ -151,6 +191,25 @@ fn claim(
     Ok(stored.map(|record| Made::Stored(Box::new(record))))
 }
 
+/// The image in appc's words.
+fn convert(
+    context: Context<'_>,
+    origin: &Origin,
+    config: &Config,
+    manifest: &Digest,
+    config_digest: &Digest,
+) -> Result<Converted, Reason> {
+    let source = manifests::oci::Source {
+        original_name: &context.reference.to_string(),
+        registry: origin.registry.as_deref(),
+        repository: &origin.repository,
+        tag: origin.tag.as_deref(),
+        manifest_digest: manifest,
+        config_digest,
+    };
+    to_appc(config, &source).map_err(Reason::Name)
+}
+
 /// Writes the documents beside the layers and commits.
 fn commit_oci(
     context: Context<'_>,
@@ -158,29 +217,19 @@ fn commit_oci(
     id: ImageId,
     parts: OciParts<'_>,
 ) -> Result<ImageRecord, Reason> {
-    let origin = parts.origin;
-    let converted = to_appc(
-        parts.parsed,
-        &manifests::oci::Source {
-            original_name: &context.reference.to_string(),
-            registry: origin.registry.as_deref(),
-            repository: &origin.repository,
-            tag: origin.tag.as_deref(),
-            manifest_digest: id.digest(),
-            config_digest: parts.config_digest,
-        },
-    )
-    .map_err(Reason::Name)?;
+    let converted = parts.converted;
     for warning in &converted.warnings {
         context.progress.note(warning);
     }
+    let name = &converted.manifest.name;
+    let verification = keep_better(context, &id, name, parts.verification);
     let names = names(context, parts.parsed, id.digest());
     let layers = match parts.made {
         Made::Layers(layers) => layers,
         Made::Stored(record) => {
             let record = ImageRecord {
                 manifest: converted.manifest,
-                verification: parts.verification,
+                verification,
                 ..*record
             };
             return commit(context, &id, || staging.amend(record, names));
@@ -195,7 +244,7 @@ fn commit_oci(
         oci: Some(OciObjects { manifest, config }),
         rootfs: image_store::Stack::flat(layers),
         names,
-        verification: parts.verification,
+        verification,
     };
     commit(context, &id, || staging.commit(draft))
 }
@@ -214,6 +263,23 @@ fn names(context: Context<'_>, config: &Config, manifest: &Digest) -> Vec<ImageN
     }
 }
 
+/// The record of an image that is stored already, with what was found out about
+/// it this time.
+fn commit_again(
+    context: Context<'_>,
+    mut record: ImageRecord,
+    verification: Verification,
+) -> Result<ImageRecord, Reason> {
+    let (id, name) = (record.id.clone(), &record.manifest.name);
+    let verification = keep_better(context, &id, name, verification);
+    if record.verification == verification {
+        return Ok(record);
+    }
+    record.verification = verification;
+    let staging = context.store.stage()?;
+    commit(context, &id, || staging.amend(record, Vec::new()))
+}
+
 /// Commits and reports.
 fn commit(
     context: Context<'_>,
@@ -224,6 +290,26 @@ fn commit(
     let record = commit()?;
     step.done();
     Ok(record)
+}
+
+/// An image that somebody vouched for stays so when the same bytes are fetched
+/// again, under the same name, with less asked of them.
+fn keep_better(
+    context: Context<'_>,
+    id: &ImageId,
+    name: &AcIdentifier,
+    verification: Verification,
+) -> Verification {
+    // A record that cannot be read is replaced by this fetch.
+    match context.store.image(id) {
+        Ok(Some(record))
+            if record.manifest.name == *name
+                && record.verification.weight() > verification.weight() =>
+        {
+            record.verification
+        }
+        _ => verification,
+    }
 }
 
 fn write_object(

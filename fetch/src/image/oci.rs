@@ -3,31 +3,80 @@
 use std::io::Read;
 
 use image_store::{ImageRecord, StagedLayer, Staging};
-use manifests::digest::Algorithm;
+use manifests::digest::{Algorithm, Digest};
 use manifests::image_id::ImageId;
 use manifests::oci::{Config, Descriptor, Document, DocumentError, MAX_DOCUMENT_SIZE, Manifest};
-use manifests::trust::Verification;
 
 use super::layers::{self, Wanted};
-use super::{Context, MAX_LAYERS, Made, OciParts, Origin, check_platform, claim, commit_oci};
+use super::{
+    Context, MAX_LAYERS, Made, OciParts, Origin, check_platform, claim, commit_again, commit_oci,
+    convert,
+};
 use crate::error::Reason;
+use crate::policy::Demand;
 use crate::stream::{Verified, digest_of};
 use crate::transport::{Body, OciSource, Root};
 
 /// Indexes in indexes: tools make one level, some mirrors a second.
 const MAX_DEPTH: usize = 4;
 
+/// The documents that lead to an image: what was found first, then index by
+/// index the platform's manifest. Each but the first has the digest that the
+/// one before it names.
+pub(crate) struct Chain {
+    links: Vec<(Digest, Vec<u8>)>,
+    pub(super) manifest: Manifest,
+}
+
+impl Chain {
+    /// The documents with their digests, the first one first.
+    pub(crate) fn links(&self) -> impl Iterator<Item = (&Digest, &[u8])> {
+        self.links.iter().map(|(digest, bytes)| (digest, &**bytes))
+    }
+
+    /// The first document, what the reference leads to.
+    pub(crate) fn root(&self) -> (&Digest, &[u8]) {
+        let (digest, bytes) = self.links.first().expect("a chain has a first link");
+        (digest, bytes)
+    }
+
+    /// The platform's manifest.
+    pub(super) fn last(&self) -> (&Digest, &[u8]) {
+        let (digest, bytes) = self.links.last().expect("a chain has a last link");
+        (digest, bytes)
+    }
+}
+
 /// Brings the image that `source` leads to into the store.
 pub(crate) fn import_oci(
     context: Context<'_>,
     source: &dyn OciSource,
     origin: &Origin,
-    verification: Verification,
 ) -> Result<ImageRecord, Reason> {
-    let (bytes, manifest) = resolve(context, source)?;
-    let id = ImageId::new(digest_of(Algorithm::Sha256, &bytes));
-    if let Some(record) = stored(context, &id)? {
-        return Ok(record);
+    let policy = context.policy;
+    let demand = policy.demand(&origin.name()?)?;
+    let chain = resolve(context, source)?;
+    let (manifest, (digest, bytes)) = (&chain.manifest, chain.last());
+    let id = ImageId::new(digest.clone());
+    let stored = stored(context, &id)?;
+    if let Some(record) = &stored
+        && policy.still_holds(record).is_ok()
+    {
+        return Ok(record.clone());
+    }
+    let verification = match demand {
+        Demand::Nothing(rule) => Ok(policy.unlooked(rule)),
+        Demand::Signature(rule) => {
+            let repository = origin.signed_repository();
+            let signed = policy.signed(rule, source, &chain, repository.as_ref())?;
+            context.tell_verified(&signed);
+            Ok(signed)
+        }
+        // What the pin is called stands in the configuration.
+        Demand::Pin(rule) => Err(rule),
+    };
+    if let (Some(record), Ok(verification)) = (&stored, &verification) {
+        return commit_again(context, record.clone(), verification.clone());
     }
     if manifest.layers.len() > MAX_LAYERS {
         return Err(Reason::TooManyLayers(manifest.layers.len()));
@@ -38,8 +87,22 @@ pub(crate) fn import_oci(
         source: error,
     };
     let config = Config::from_slice(&config_bytes).map_err(document)?;
-    config.check_layers(&manifest).map_err(document)?;
+    config.check_layers(manifest).map_err(document)?;
     check_platform(context, &config)?;
+    let converted = convert(
+        context,
+        origin,
+        &config,
+        id.digest(),
+        &manifest.config.digest,
+    )?;
+    let verification = match verification {
+        Ok(verification) => verification,
+        Err(rule) => policy.pinned(rule, &converted.manifest, &id)?,
+    };
+    if let Some(record) = stored {
+        return commit_again(context, record, verification);
+    }
 
     // From here on no sweep can take away the layers that are there.
     let staging = context.store.stage()?;
@@ -51,14 +114,14 @@ pub(crate) fn import_oci(
             }
             stored
         }
-        None => Made::Layers(stage_layers(context, &staging, source, &manifest, &config)?),
+        None => Made::Layers(stage_layers(context, &staging, source, manifest, &config)?),
     };
     let parts = OciParts {
-        manifest: &bytes,
+        manifest: bytes,
         config: &config_bytes,
         parsed: &config,
         config_digest: &manifest.config.digest,
-        origin,
+        converted,
         made,
         verification,
     };
@@ -101,14 +164,13 @@ pub(super) fn stored(context: Context<'_>, id: &ImageId) -> Result<Option<ImageR
 }
 
 /// Follows indexes to the manifest for the platform.
-pub(super) fn resolve(
-    context: Context<'_>,
-    source: &dyn OciSource,
-) -> Result<(Vec<u8>, Manifest), Reason> {
+pub(super) fn resolve(context: Context<'_>, source: &dyn OciSource) -> Result<Chain, Reason> {
     let Root {
         mut bytes,
         mut media_type,
     } = source.root()?;
+    let mut links = Vec::new();
+    let mut digest = digest_of(Algorithm::Sha256, &bytes);
     let mut name = format!("the manifest from {}", source.origin());
     for _ in 0..MAX_DEPTH {
         let wrap = |source| Reason::Document {
@@ -116,11 +178,17 @@ pub(super) fn resolve(
             source,
         };
         let index = match Document::from_slice(&bytes, media_type.as_deref()).map_err(wrap)? {
-            Document::Manifest(manifest) => return Ok((bytes, manifest)),
+            Document::Manifest(manifest) => {
+                // The image's id, whatever its index calls it.
+                links.push((digest_of(Algorithm::Sha256, &bytes), bytes));
+                return Ok(Chain { links, manifest });
+            }
             Document::Index(index) => index,
         };
         let chosen = &index.choose(context.platform).map_err(wrap)?.descriptor;
-        bytes = read_document(source, chosen)?;
+        let next = read_document(source, chosen)?;
+        links.push((digest, std::mem::replace(&mut bytes, next)));
+        digest = chosen.digest.clone();
         media_type = Some(chosen.media_type.clone());
         name = format!("the manifest {} from {}", chosen.digest, source.origin());
     }
@@ -136,7 +204,7 @@ pub(crate) fn read_document(
     read_all(verified(source, descriptor, source.manifest(descriptor)?))
 }
 
-pub(super) fn read_blob(
+pub(crate) fn read_blob(
     source: &dyn OciSource,
     descriptor: &Descriptor,
 ) -> Result<Vec<u8>, Reason> {

@@ -25,8 +25,9 @@ pub(crate) fn repair_oci(
     image: &ImageRecord,
     objects: &[Digest],
 ) -> Result<(), Reason> {
-    let (bytes, manifest) = resolve(context, source)?;
-    let found = digest_of(Algorithm::Sha256, &bytes);
+    let chain = resolve(context, source)?;
+    let (manifest, (found, bytes)) = (&chain.manifest, chain.last());
+    let found = found.clone();
     if found != *image.id.digest() {
         return Err(Reason::OtherImage {
             found,
@@ -39,10 +40,10 @@ pub(crate) fn repair_oci(
         source: error,
     };
     let config = Config::from_slice(&config_bytes).map_err(document)?;
-    config.check_layers(&manifest).map_err(document)?;
+    config.check_layers(manifest).map_err(document)?;
 
     let documents = [
-        (&found, &bytes[..]),
+        (&found, bytes),
         (&manifest.config.digest, &config_bytes[..]),
     ];
     replace(context, objects, &documents, &config, |at| {

@@ -9,13 +9,15 @@ use image_store::{ImageRecord, StagedLayer};
 use manifests::digest::{Algorithm, Digest};
 use manifests::image_id::ImageId;
 use manifests::oci::{Config, DocumentError, media_type};
-use manifests::trust::Verification;
 use serde::Serialize;
 
 use super::layers::{self, Wanted};
 use super::oci::stored;
-use super::{Context, MAX_LAYERS, Made, OciParts, Origin, check_platform, commit_oci};
+use super::{
+    Context, MAX_LAYERS, Made, OciParts, Origin, check_platform, commit_again, commit_oci, convert,
+};
 use crate::error::Reason;
+use crate::policy::{Demand, no_signatures};
 use crate::stream::digest_of;
 use crate::transport::{DockerArchive, SavedImage};
 
@@ -44,8 +46,12 @@ pub(crate) fn import_saved(
     archive: &DockerArchive,
     image: &SavedImage,
     origin: &Origin,
-    verification: Verification,
 ) -> Result<ImageRecord, Reason> {
+    let policy = context.policy;
+    let demand = policy.demand(&origin.name()?)?;
+    if let Demand::Signature(rule) = demand {
+        return Err(no_signatures(rule));
+    }
     let config_bytes = archive.document(&image.config)?;
     let document = |source| Reason::Document {
         name: format!("the configuration {}", image.config),
@@ -82,15 +88,27 @@ pub(crate) fn import_saved(
     let config_digest = digest_of(Algorithm::Sha256, &config_bytes);
     let manifest = own_manifest(&config_digest, config_bytes.len() as u64, &layers);
     let id = ImageId::new(digest_of(Algorithm::Sha256, &manifest));
-    if let Some(record) = stored(context, &id)? {
-        return Ok(record);
+    let stored = stored(context, &id)?;
+    if let Some(record) = &stored
+        && policy.still_holds(record).is_ok()
+    {
+        return Ok(record.clone());
+    }
+    let converted = convert(context, origin, &config, id.digest(), &config_digest)?;
+    let verification = match demand {
+        Demand::Pin(rule) => policy.pinned(rule, &converted.manifest, &id)?,
+        Demand::Nothing(rule) => policy.unlooked(rule),
+        Demand::Signature(rule) => return Err(no_signatures(rule)),
+    };
+    if let Some(record) = stored {
+        return commit_again(context, record, verification);
     }
     let parts = OciParts {
         manifest: &manifest,
         config: &config_bytes,
         parsed: &config,
         config_digest: &config_digest,
-        origin,
+        converted,
         made: Made::Layers(layers),
         verification,
     };

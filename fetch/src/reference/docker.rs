@@ -125,6 +125,14 @@ impl DockerReference {
         &self.version
     }
 
+    /// The tag, if it is named by one.
+    pub fn tag(&self) -> Option<&str> {
+        match &self.version {
+            Version::Tag(tag) => Some(tag),
+            Version::Digest(_) => None,
+        }
+    }
+
     /// The same repository's manifest with this digest.
     pub fn at(&self, digest: Digest) -> Self {
         Self {

@@ -13,7 +13,7 @@ use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, fstat, openat, openat2};
 use rustix::io::Errno;
 
 use super::archive::{ArchiveError, Room, TarIndex};
-use super::{Body, OciSource, Root};
+use super::{Body, OciSource, Root, raw_entries};
 use crate::error::Reason;
 
 /// The files of a layout.
@@ -241,4 +241,43 @@ impl OciSource for Layout {
         let name = format!("blobs/{}/{}", digest.algorithm(), digest.hex());
         Ok(self.open(&name)?)
     }
+
+    fn tagged(&self, tag: &str) -> Result<Vec<Vec<u8>>, Reason> {
+        let entries = raw_entries(&self.document("index.json")?);
+        let is_signature = tag.ends_with(".sig");
+        let wanted = entries.iter().filter(|entry| {
+            let is =
+                |name: &str, value: &str| entry.annotations.get(name).is_some_and(|v| v == value);
+            is(REF_NAME, tag) || (is_signature && is(KIND, SIGNATURES))
+        });
+        wanted
+            .map(|entry| crate::image::read_document(self, &entry.descriptor))
+            .collect()
+    }
+
+    fn referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, Reason> {
+        #[derive(serde::Deserialize)]
+        struct Referrer {
+            subject: Subject,
+        }
+        #[derive(serde::Deserialize)]
+        struct Subject {
+            digest: String,
+        }
+        let wanted = digest.to_string();
+        let mut referrers = Vec::new();
+        for entry in raw_entries(&self.document("index.json")?) {
+            let bytes = crate::image::read_document(self, &entry.descriptor)?;
+            let referrer: Option<Referrer> = serde_json::from_slice(&bytes).ok();
+            if referrer.is_some_and(|r| r.subject.digest == wanted) {
+                referrers.push(entry.descriptor);
+            }
+        }
+        // Copies that know nothing of subjects bring the tag along.
+        Ok(Some(referrers).filter(|r| !r.is_empty()))
+    }
 }
+
+/// How cosign marks what it saves beside an image.
+const KIND: &str = "kind";
+const SIGNATURES: &str = "dev.cosignproject.cosign/sigs";

@@ -12,12 +12,15 @@ mod layout;
 mod registry;
 mod web;
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use manifests::digest::Digest;
 use manifests::oci::Descriptor;
+use serde::Deserialize;
 
 use crate::error::Reason;
 
@@ -74,4 +77,53 @@ pub(crate) trait OciSource: Sync {
 
     /// A configuration or a layer.
     fn blob(&self, descriptor: &Descriptor) -> Result<Body<'_>, Reason>;
+
+    /// The manifests and indexes under another tag beside the image; none if
+    /// there is no such tag.
+    fn tagged(&self, tag: &str) -> Result<Vec<Vec<u8>>, Reason>;
+
+    /// The manifests that name this one as their subject; `None` if the place
+    /// cannot be asked for that.
+    fn referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, Reason>;
+}
+
+/// An entry of an index, whatever it describes.
+pub(crate) struct RawEntry {
+    pub(crate) descriptor: Descriptor,
+    pub(crate) annotations: HashMap<String, String>,
+}
+
+/// All entries of an index that have a usable digest, those included that are
+/// no images; none if it is no index.
+pub(crate) fn raw_entries(index: &[u8]) -> Vec<RawEntry> {
+    #[derive(Deserialize)]
+    struct Raw {
+        manifests: Vec<Entry>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Entry {
+        #[serde(default)]
+        media_type: String,
+        digest: String,
+        size: u64,
+        #[serde(default)]
+        annotations: HashMap<String, String>,
+    }
+    let Ok(index) = serde_json::from_slice::<Raw>(index) else {
+        return Vec::new();
+    };
+    let entries = index.manifests.into_iter();
+    entries
+        .filter_map(|entry| {
+            Some(RawEntry {
+                descriptor: Descriptor {
+                    media_type: entry.media_type,
+                    digest: entry.digest.parse().ok()?,
+                    size: entry.size,
+                },
+                annotations: entry.annotations,
+            })
+        })
+        .collect()
 }

@@ -14,10 +14,12 @@ use std::time::{Duration, Instant};
 
 use fetch::credentials::Anonymous;
 use fetch::keystore::Keystore;
+use fetch::policy::{Pins, Policy};
 use fetch::progress::{Progress, Step, StepKind};
 use fetch::reference::Reference;
 use fetch::{FetchError, Fetcher, PullPolicy, Request, Settings};
 use image_store::{ImageRecord, Keep, Store};
+use manifests::config::Trust;
 use manifests::insecure::InsecureOptions;
 use manifests::platform::Platform;
 use tempfile::TempDir;
@@ -129,9 +131,15 @@ impl World {
 
     pub fn fetcher(&self, insecure: &str) -> (Fetcher<'_>, Arc<Told>) {
         let told = Arc::new(Told::default());
+        let insecure = insecure.parse::<InsecureOptions>().unwrap();
         let settings = Settings {
-            insecure: insecure.parse::<InsecureOptions>().unwrap(),
-            keystore: self.keystore.clone(),
+            insecure,
+            policy: Policy::new(
+                Trust::default(),
+                self.keystore.clone(),
+                Pins::new(&self.path("data")),
+                insecure,
+            ),
             credentials: Arc::new(Anonymous),
             hosts: Arc::default(),
             progress: Arc::new(Shared(Arc::clone(&told))),

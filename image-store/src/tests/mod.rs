@@ -113,9 +113,7 @@ fn draft(id: ImageId, rootfs: Stack<StagedLayer>, names: Vec<String>) -> ImageDr
         oci: None,
         rootfs,
         names: names.into_iter().map(Into::into).collect(),
-        verification: Verification::Nothing {
-            allowed_by: "the test".to_owned(),
-        },
+        verification: Verification::nothing("the test"),
     }
 }
 

@@ -132,6 +132,9 @@ pub enum Problem {
     /// A second level for fs-verity.
     #[error("the use of fs-verity is already specified")]
     SameVerity,
+    /// A second rule for the same names.
+    #[error("there is already a rule for the prefix {0:?}")]
+    SamePrefix(String),
     /// A second location.
     #[error("location of a default stage1 image is already specified")]
     SameStage1Location,

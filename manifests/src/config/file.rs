@@ -62,6 +62,7 @@ impl Config {
             "defaultRegistry" => self.add_default_registry(parse(file, bytes)?),
             "paths" => self.paths.add(parse(file, bytes)?),
             "store" => self.store.add(parse(file, bytes)?),
+            "trust" => self.trust.add(parse(file, bytes)?, file),
             _ => self.stage1.add(parse(file, bytes)?),
         };
         added.map_err(|source: Problem| ConfigError::Content {

@@ -1,4 +1,5 @@
-//! rkt's configuration: credentials, hosts, paths, the choice of stage1 and the care of the store.
+//! rkt's configuration: credentials, hosts, paths, the choice of stage1, the
+//! care of the store and the trust in images.
 //!
 //! ```text
 //!   files ──▶ Config::add_file ──▶ one layer ──▶ Config::apply ──▶ all layers
@@ -20,6 +21,7 @@ mod paths;
 mod print;
 mod stage1;
 mod store;
+mod trust;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +31,7 @@ pub use hosts::{Host, Insecure};
 pub use paths::Paths;
 pub use stage1::Stage1;
 pub use store::{Store, Verity};
+pub use trust::{KeySource, Level, Rule, Signer, Trust, scope_of};
 
 /// A directory of a layer that holds configuration files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,16 +46,19 @@ pub enum Directory {
     Store,
     /// `hosts.d`
     Hosts,
+    /// `trust.d`
+    Trust,
 }
 
 impl Directory {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Auth,
         Self::Hosts,
         Self::Paths,
         Self::Stage1,
         Self::Store,
+        Self::Trust,
     ];
 
     /// Its name below the layer's directory.
@@ -63,6 +69,7 @@ impl Directory {
             Self::Stage1 => "stage1.d",
             Self::Store => "store.d",
             Self::Hosts => "hosts.d",
+            Self::Trust => "trust.d",
         }
     }
 
@@ -74,6 +81,7 @@ impl Directory {
             Self::Stage1 => &["stage1"],
             Self::Store => &["store"],
             Self::Hosts => &["host", "defaultRegistry"],
+            Self::Trust => &["trust"],
         }
     }
 }
@@ -95,6 +103,8 @@ pub struct Config {
     pub stage1: Stage1,
     /// How the image store keeps its files.
     pub store: Store,
+    /// Which images are let in.
+    pub trust: Trust,
 }
 
 impl Config {
@@ -109,6 +119,7 @@ impl Config {
         self.paths.apply(layer.paths);
         self.stage1.apply(layer.stage1);
         self.store.apply(layer.store);
+        self.trust.apply(layer.trust);
     }
 }
 

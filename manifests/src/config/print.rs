@@ -4,12 +4,12 @@
 use serde::Serialize;
 use serde::ser::{SerializeSeq, SerializeStruct, Serializer};
 
-use super::{Config, Credentials, Host, Password, UserPassword, Verity};
+use super::{Config, Credentials, Host, Password, Rule, UserPassword, Verity};
 
 impl Serialize for Config {
     /// `{"stage0": […]}`: every domain, every registry, then one entry for
     /// the paths and one for stage1 even if nothing was configured, one for each
-    /// host, the default registry and the store if something was.
+    /// host, the default registry, the store and trust if something was.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut config = serializer.serialize_struct("Config", 1)?;
         config.serialize_field("stage0", &Entries(self))?;
@@ -93,6 +93,14 @@ impl Serialize for Entries<'_> {
                 rkt_version: "v1",
                 rkt_kind: "store",
                 verity,
+            })?;
+        }
+        let rules: Vec<&Rule> = config.trust.rules().collect();
+        if !rules.is_empty() {
+            entries.serialize_element(&TrustEntry {
+                rkt_version: "v1",
+                rkt_kind: "trust",
+                rules,
             })?;
         }
         entries.end()
@@ -180,4 +188,12 @@ struct StoreEntry {
     rkt_version: &'static str,
     rkt_kind: &'static str,
     verity: Verity,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct TrustEntry<'a> {
+    rkt_version: &'static str,
+    rkt_kind: &'static str,
+    rules: Vec<&'a Rule>,
 }

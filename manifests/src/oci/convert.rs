@@ -50,12 +50,8 @@ pub struct Converted {
 /// # Errors
 /// If the source's names hold nothing that an image could be called.
 pub fn to_appc(config: &Config, source: &Source<'_>) -> Result<Converted, NameError> {
-    let full = match source.registry {
-        Some(registry) => format!("{registry}/{}", source.repository),
-        None => source.repository.to_owned(),
-    };
     let mut warnings = Vec::new();
-    let mut manifest = ImageManifest::new(AcIdentifier::sanitize(&full)?);
+    let mut manifest = ImageManifest::new(name_of(source.registry, source.repository)?);
     manifest.labels = labels(config, source, &mut warnings);
     manifest.app = config
         .image
@@ -64,6 +60,17 @@ pub fn to_appc(config: &Config, source: &Source<'_>) -> Result<Converted, NameEr
         .map(|c| app(c, &mut warnings));
     manifest.annotations = annotations(config, source, &mut warnings);
     Ok(Converted { manifest, warnings })
+}
+
+/// What an image is called that comes from there.
+///
+/// # Errors
+/// If the names hold nothing that an image could be called.
+pub fn name_of(registry: Option<&str>, repository: &str) -> Result<AcIdentifier, NameError> {
+    match registry {
+        Some(registry) => AcIdentifier::sanitize(&format!("{registry}/{repository}")),
+        None => AcIdentifier::sanitize(repository),
+    }
 }
 
 fn identifier(name: &'static str) -> AcIdentifier {

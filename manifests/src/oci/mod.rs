@@ -18,7 +18,7 @@ mod convert;
 mod document;
 mod inverse;
 
-pub use convert::{Converted, HUB_REGISTRY, Source, to_appc};
+pub use convert::{Converted, HUB_REGISTRY, Source, name_of, to_appc};
 pub use document::{
     Compression, Config, Descriptor, Document, DocumentError, Index, IndexEntry, Layer,
     MAX_DOCUMENT_SIZE, Manifest, media_type,

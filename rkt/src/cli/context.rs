@@ -6,7 +6,9 @@
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 
-use image_store::Store;
+use fetch::keystore::Keystore;
+use fetch::policy::{Pins, Policy};
+use image_store::{ImageRecord, Store};
 use manifests::config::{Config, Directory};
 use manifests::insecure::InsecureOptions;
 use stage0::pods::{Pod, Pods, UuidPrefix};
@@ -80,11 +82,46 @@ impl Context {
     }
 
     /// What these directories of the configuration say, all layers together.
+    /// Whom to trust is not for users to say: as with keys, their layer does
+    /// not count there.
     pub(crate) fn config(&self, directories: &[Directory]) -> Result<Config, Failure> {
-        let mut layers = vec![&*self.global.system_config, &*self.global.local_config];
+        let machine = [&*self.global.system_config, &*self.global.local_config];
+        let mut layers = machine.to_vec();
         layers.extend(self.global.user_config.as_deref());
-        stage0::config::read(&layers, directories)
-            .map_err(|e| Failure::because("cannot get configuration", e))
+        let others: Vec<Directory> = directories
+            .iter()
+            .copied()
+            .filter(|d| *d != Directory::Trust)
+            .collect();
+        let read = |layers: &[&Path], directories: &[Directory]| {
+            stage0::config::read(layers, directories)
+                .map_err(|e| Failure::because("cannot get configuration", e))
+        };
+        let mut config = read(&layers, &others)?;
+        if others.len() < directories.len() {
+            config.trust = read(&machine, &[Directory::Trust])?.trust;
+        }
+        Ok(config)
+    }
+
+    /// Which images are let in, and which may run.
+    pub(crate) fn policy(&self) -> Result<Policy, Failure> {
+        let global = self.global();
+        Ok(Policy::new(
+            self.config(&[Directory::Trust])?.trust,
+            Keystore::new(&global.system_config, &global.local_config),
+            Pins::new(self.data_dir()?),
+            self.insecure(),
+        ))
+    }
+
+    /// Refuses images that were let in once and would not be now.
+    pub(crate) fn check_trust(&self, images: &[ImageRecord]) -> Result<(), Failure> {
+        let policy = self.policy()?;
+        for image in images {
+            policy.may_run(image)?;
+        }
+        Ok(())
     }
 
     /// The configuration directories that networks are looked for in, the

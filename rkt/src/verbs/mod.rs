@@ -113,6 +113,10 @@ pub(crate) const ALL: &[Verb] = &[
     plain::<pod::Check>(&["pod", "check"]),
     plain::<pod::Show>(&["pod", "show"]),
     plain::<trust::Trust>(&["trust"]),
+    plain::<trust::List>(&["trust", "list"]),
+    plain::<trust::Explain>(&["trust", "explain"]),
+    plain::<trust::Accept>(&["trust", "accept"]),
+    plain::<trust::Import>(&["trust", "import"]),
     as_root(plain::<metadata_service::MetadataService>(&[
         "metadata-service",
     ])),
@@ -221,7 +225,13 @@ pub(crate) fn find(words: &[impl AsRef<str>]) -> Found<'static> {
     };
     let of_group = || ALL.iter().filter(move |verb| verb.path[0] == first);
     if let Some(verb) = of_group().find(|verb| verb.path.len() == 1) {
-        return Found::Verb(verb, 1);
+        // Arguments of the verb may look like the beginning of a second word.
+        let second = words.get(1).map(AsRef::as_ref);
+        let longer = of_group().find(|v| v.path.len() == 2 && Some(v.path[1]) == second);
+        return match longer {
+            Some(longer) => Found::Verb(longer, 2),
+            None => Found::Verb(verb, 1),
+        };
     }
     let second = words
         .get(1)

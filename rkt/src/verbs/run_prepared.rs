@@ -42,6 +42,7 @@ impl Simple for RunPrepared {
         let stage1 = context.stage1(self.stage1_path.as_deref())?;
         let store = context.store()?;
         let images = prepare::find_images(&manifest, &store)?;
+        context.check_trust(&images)?;
         let blueprint = Blueprint {
             manifest,
             text: None,

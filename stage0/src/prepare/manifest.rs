@@ -367,9 +367,7 @@ mod tests {
             },
             origin: None,
             imported: SystemTime::UNIX_EPOCH,
-            verification: Verification::Nothing {
-                allowed_by: "a test".into(),
-            },
+            verification: Verification::nothing("a test"),
         }
     }
 

@@ -129,6 +129,24 @@ impl Kernel {
     }
 }
 
+/// A program of Debian 13 that older releases do not have. `None` when this
+/// machine cannot have it, which has been told as a skipped test.
+pub(crate) fn program(package: &str, program: &str) -> Option<PathBuf> {
+    let suite = Debian::Trixie.suite();
+    let key = cache::key(&[package, program, suite], &[recipe_path("program.sh")]);
+    let entry = cache::entry(package, &key, |out| {
+        require("apt-get", "apt");
+        let mirror = mirror::with_suite(suite)?;
+        let made = recipe("program.sh")
+            .args([package, program, suite, &mirror, KEYRING])
+            .arg(out)
+            .deadline(BUILD)
+            .run();
+        built(&made)
+    });
+    super::obtained(entry).map(|entry| entry.join(program))
+}
+
 fn built(made: &Output) -> Result<(), Unobtainable> {
     match made.code() {
         Some(0) => Ok(()),

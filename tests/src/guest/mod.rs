@@ -36,6 +36,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use cache::cache_directory;
+pub(crate) use debian::program;
 pub use debian::{Debian, Kernel};
 pub use disk::Disk;
 pub use running::{Output, Running};

@@ -6,6 +6,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use manifests::digest::Digest;
 use manifests::oci::Descriptor;
 
 use super::{Access, Registry};
@@ -55,6 +56,28 @@ impl Mirrored {
     }
 }
 
+impl Mirrored {
+    /// What all places have together: mirrors often lack what lies beside an
+    /// image. The registry's own failure counts if the mirrors have nothing.
+    fn everywhere<T>(
+        &self,
+        ask: impl Fn(&Registry) -> Result<Vec<T>, Reason>,
+    ) -> Result<Vec<T>, Reason> {
+        let (registry, mirrors) = self.places.split_last().expect("the registry is a place");
+        let mirrors = &mirrors[self.current().min(mirrors.len())..];
+        let mut found: Vec<T> = mirrors
+            .iter()
+            .flat_map(|m| ask(m).unwrap_or_default())
+            .collect();
+        match ask(registry) {
+            Ok(more) => found.extend(more),
+            Err(error) if found.is_empty() => return Err(error),
+            Err(_) => {}
+        }
+        Ok(found)
+    }
+}
+
 impl OciSource for Mirrored {
     fn origin(&self) -> String {
         self.places[self.current()].origin()
@@ -72,5 +95,15 @@ impl OciSource for Mirrored {
 
     fn blob(&self, descriptor: &Descriptor) -> Result<Body<'_>, Reason> {
         Ok(self.first(|place| place.blob(descriptor))?.0)
+    }
+
+    fn tagged(&self, tag: &str) -> Result<Vec<Vec<u8>>, Reason> {
+        self.everywhere(|place| place.tagged(tag))
+    }
+
+    /// A mirror that cannot be asked says as little as one that has none.
+    fn referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, Reason> {
+        let all = self.everywhere(|place| Ok(Vec::from_iter(place.referrers(digest)?)))?;
+        Ok((!all.is_empty()).then(|| all.concat()))
     }
 }

@@ -29,7 +29,7 @@ use reqwest::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use reqwest::{StatusCode, Url};
 
 use super::http::{self, Checks, Client, Get, HttpError, OpenError, Resuming};
-use super::{Body, OciSource, Root};
+use super::{Body, OciSource, Root, raw_entries};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::error::Reason;
 use crate::reference::{DockerReference, Version};
@@ -329,6 +329,17 @@ impl Registry {
         }
     }
 
+    /// The whole body of an answer that should be short.
+    fn document(&self, response: Response) -> Result<Vec<u8>, RegistryError> {
+        let read = http::read_document(response, MAX_DOCUMENT_SIZE).map_err(|source| {
+            RegistryError::Transfer {
+                host: self.host(),
+                source,
+            }
+        })?;
+        read.ok_or_else(|| RegistryError::TooLarge { host: self.host() })
+    }
+
     /// A body that continues on another connection when its own breaks.
     fn body(
         &self,
@@ -415,13 +426,7 @@ impl OciSource for Registry {
         {
             return Err(RegistryError::Schema1 { host: self.host() }.into());
         }
-        let read = http::read_document(response, MAX_DOCUMENT_SIZE).map_err(|source| {
-            RegistryError::Transfer {
-                host: self.host(),
-                source,
-            }
-        })?;
-        let bytes = read.ok_or_else(|| RegistryError::TooLarge { host: self.host() })?;
+        let bytes = self.document(response)?;
         if let Version::Digest(wanted) = version {
             let actual = digest_of(wanted.algorithm(), &bytes);
             if actual != *wanted {
@@ -443,6 +448,26 @@ impl OciSource for Registry {
 
     fn blob(&self, descriptor: &Descriptor) -> Result<Body<'_>, Reason> {
         self.body("blobs", descriptor, None)
+    }
+
+    fn tagged(&self, tag: &str) -> Result<Vec<Vec<u8>>, Reason> {
+        match self.get("manifests", tag, Some(accept()), 0) {
+            Ok(response) => Ok(vec![self.document(response)?]),
+            Err(RegistryError::NotFound { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn referrers(&self, digest: &Digest) -> Result<Option<Vec<Descriptor>>, Reason> {
+        let index = Some(media_type::OCI_INDEX);
+        let response = match self.get("referrers", &digest.to_string(), index, 0) {
+            Ok(response) => response,
+            // Registries of before 1.1 know no such path, each in its own way.
+            Err(RegistryError::NotFound { .. } | RegistryError::Status { .. }) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let entries = raw_entries(&self.document(response)?);
+        Ok(Some(entries.into_iter().map(|e| e.descriptor).collect()))
     }
 }
 
