@@ -49,12 +49,13 @@ pub enum HttpError {
         reason: String,
     },
     /// No connection, or it broke.
-    #[error("cannot reach {host}: {}", innermost(.source))]
+    #[error("cannot reach {host}: {}{}", innermost(.cause), tls_hint(.cause))]
     Connect {
         /// Host and port.
         host: String,
         /// Why.
-        source: reqwest::Error,
+        // Not the error's source: the message says all that it says.
+        cause: reqwest::Error,
     },
     /// The server is there, and in trouble.
     #[error("{host} answers {status}, even after {attempts} attempts; try again later")]
@@ -95,16 +96,26 @@ impl HttpError {
     /// The other side does not speak TLS, or nobody listens; a certificate
     /// that does not hold is something else.
     pub(crate) fn may_be_plain_server(&self) -> bool {
-        let Self::Connect { source, .. } = self else {
+        let Self::Connect { cause, .. } = self else {
             return false;
         };
-        match source.source().and_then(tls_error) {
+        match cause.source().and_then(tls_error) {
             Some(error) => matches!(
                 error,
                 rustls::Error::InvalidMessage(_) | rustls::Error::PeerMisbehaved(_)
             ),
             None => true,
         }
+    }
+}
+
+/// What to do about a certificate that does not hold.
+fn tls_hint(error: &reqwest::Error) -> &'static str {
+    match error.source().and_then(tls_error) {
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            "; if its authority is to be believed, name it in hosts.d (\"ca\")"
+        }
+        _ => "",
     }
 }
 
@@ -230,7 +241,7 @@ impl Client {
                     None => return result,
                     Some(asked) => asked.unwrap_or(pause),
                 },
-                Err(HttpError::Connect { source, .. }) if is_passing(source) => pause,
+                Err(HttpError::Connect { cause, .. }) if is_passing(cause) => pause,
                 Err(_) => return result,
             };
             let over = attempts >= MAX_ATTEMPTS || start.elapsed() + wait > DEADLINE;
@@ -301,9 +312,9 @@ impl Client {
         request
             .headers(headers)
             .send()
-            .map_err(|source| HttpError::Connect {
+            .map_err(|error| HttpError::Connect {
                 host: host(url),
-                source: source.without_url(),
+                cause: error.without_url(),
             })
     }
 }
