@@ -1,5 +1,5 @@
-//! `bench start|memory|fetch|images|pods|all [--rounds=N] [--json]`: what rkt costs, beside
-//! its peers, on this machine, in one run.
+//! `bench start|memory|fetch|images|pods|network|all [--rounds=N] [--json]`: what
+//! rkt costs, beside its peers, on this machine, in one run.
 //!
 //! Every contender runs once per round, one after the other, so that a slow
 //! minute of the machine is everybody's. A contender that cannot run here is
@@ -17,7 +17,9 @@ mod floor;
 mod image;
 mod images;
 mod memory;
+mod network;
 mod phases;
+mod podman;
 mod pods;
 mod report;
 mod start;
@@ -26,7 +28,7 @@ use std::process::ExitCode;
 
 use report::Report;
 
-const USAGE: &str = "usage: bench start|memory|fetch|images|pods|all [--rounds=N] [--json]
+const USAGE: &str = "usage: bench start|memory|fetch|images|pods|network|all [--rounds=N] [--json]
 
   start    one app, no network, a stored image: command to command
   memory   PSS of everything that watches over one idle pod
@@ -34,12 +36,17 @@ const USAGE: &str = "usage: bench start|memory|fetch|images|pods|all [--rounds=N
            zstd, the first and the second time, and the memory it takes
   images   listing 1,000 images, finding one by name, removing a large one
   pods     a list of 1,000 pods, gc of 500, 16 starts at once, 500 idle pods
+  network  the start with a private network, of 200 pods on one bridge too, and
+           what goes through; in a network of its own
   all      all of these
 
-  --rounds=N   rounds to take medians of (start: 40, pods: 20, others: 3)
+  --rounds=N   rounds to take medians of (start: 40, pods and network: 20, others: 3)
   --json       the same numbers for programs";
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some(network::RUNC_WITH_CNI) {
+        return network::runc_with_cni();
+    }
     let mut what = None;
     let mut rounds = None;
     let mut json = false;
@@ -51,8 +58,10 @@ fn main() -> ExitCode {
                 return ExitCode::SUCCESS;
             }
             (_, Some(n)) if n.parse().is_ok_and(|n: usize| n > 0) => rounds = n.parse().ok(),
-            ("start" | "memory" | "fetch" | "images" | "pods" | "all", _) if what.is_none() => {
-                what = Some(word)
+            ("start" | "memory" | "fetch" | "images" | "pods" | "network" | "all", _)
+                if what.is_none() =>
+            {
+                what = Some(word);
             }
             _ => {
                 eprintln!("bench: do not understand {word:?}\n{USAGE}");
@@ -83,6 +92,9 @@ fn main() -> ExitCode {
     }
     if matches!(what.as_str(), "pods" | "all") {
         reports.extend(pods::run(rounds.unwrap_or(20)));
+    }
+    if matches!(what.as_str(), "network" | "all") {
+        reports.extend(network::run(rounds.unwrap_or(20)));
     }
     if json {
         println!("{}", report::json(&reports));

@@ -8,11 +8,11 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 use tests::host::find_binary;
-use tests::{Aci, Host, OciImage, Rootfs};
+use tests::{Aci, Host, Rootfs};
 
 use crate::contender::{Arena, Contender, interleave};
 use crate::report::Report;
-use crate::{floor, phases};
+use crate::{floor, phases, podman};
 
 /// Name of the image in rkt's store.
 const IMAGE: &str = "example.com/busybox";
@@ -41,7 +41,9 @@ pub(crate) fn run(rounds: usize) -> Vec<Report> {
     add(arena.first_that_works(crun(&host)));
     add(arena.first_that_works(runc(&host)));
     add(arena.first_that_works(bwrap(&rootfs)));
-    add(podman_image(&host).and_then(|()| arena.first_that_works(podman(&host))));
+    add(podman::image(&host)
+        .map_err(|why| (PODMAN.to_owned(), why))
+        .and_then(|()| arena.first_that_works(podman_ways(&host))));
 
     let has_rkt = contenders.iter().any(|c| c.name == RKT);
     interleave(&arena, &mut report, contenders, rounds, || {
@@ -55,7 +57,7 @@ pub(crate) fn run(rounds: usize) -> Vec<Report> {
         let command = host.plain_rkt(["run", "--net=none", IMAGE]).into_command();
         reports.push(phases::run(&host, &command, rounds.min(20)));
     }
-    podman_cleanup(&host);
+    podman::cleanup(&host);
     reports
 }
 
@@ -96,7 +98,7 @@ fn floor_program(host: &Host, rootfs: &Path) -> Result<Contender, (String, Strin
 }
 
 /// Writes `DIR/bundle-KIND/config.json` from the runtime's own template.
-fn bundle(
+pub(crate) fn bundle(
     host: &Host,
     runtime: &str,
     kind: &str,
@@ -120,7 +122,7 @@ fn bundle(
     Some(dir.into())
 }
 
-fn no_rlimits(config: &mut Value) {
+pub(crate) fn no_rlimits(config: &mut Value) {
     config["process"].as_object_mut().unwrap().remove("rlimits");
 }
 
@@ -179,73 +181,25 @@ fn bwrap(rootfs: &Path) -> Vec<Contender> {
     vec![Contender::new("bwrap --unshare-all", words).note("no overlay, cgroup or seccomp")]
 }
 
-/// Podman's storage is the benchmark's own.
-fn podman_words(host: &Host, runtime: Option<&str>) -> Vec<OsString> {
-    let mut words: Vec<OsString> = vec![
-        "podman".into(),
-        "--root".into(),
-        host.path().join("podman").into(),
-        "--runroot".into(),
-        host.path().join("podman-run").into(),
-    ];
-    words.extend(runtime.map(|r| format!("--runtime={r}").into()));
-    words
-}
-
-/// Puts the image into podman's storage with skopeo: podman itself takes an OCI
-/// layout only below a directory without capital letters.
-fn podman_image(host: &Host) -> Result<(), (String, String)> {
-    let layout = OciImage::busybox(&["/bin/true"]).write(&host.images().join("podman"), "1");
-    let storage = format!(
-        "containers-storage:[overlay@{}+{}]{PODMAN_IMAGE}",
-        host.path().join("podman").display(),
-        host.path().join("podman-run").display(),
-    );
-    let out = Command::new("skopeo")
-        .args([
-            "--insecure-policy",
-            "copy",
-            "--quiet",
-            &layout.reference(),
-            &storage,
-        ])
-        .output()
-        .map_err(|e| (PODMAN.to_owned(), format!("cannot run skopeo: {e}")))?;
-    if !out.status.success() {
-        let why = String::from_utf8_lossy(&out.stderr).trim().to_owned();
-        return Err((PODMAN.into(), why));
-    }
-    let conf = "[containers]\ndefault_ulimits=[]\n";
-    fs::write(host.path().join("containers.conf"), conf).unwrap();
-    Ok(())
-}
-
-const PODMAN_IMAGE: &str = "localhost/rkt-bench:1";
 const PODMAN: &str = "podman run --rm --network none";
 
-fn podman(host: &Host) -> Vec<Contender> {
+fn podman_ways(host: &Host) -> Vec<Contender> {
     let way = |runtime: Option<&str>, rlimits: bool| {
-        let mut words = podman_words(host, runtime);
+        let mut words = podman::words(host, runtime);
         words.extend(["run", "--rm", "--network=none"].map(Into::into));
         if !rlimits {
             words.push("--ulimit=host".into());
         }
-        words.push(PODMAN_IMAGE.into());
+        words.push(podman::IMAGE.into());
         let contender = Contender::new(PODMAN, words);
         if rlimits {
             return contender;
         }
-        contender.env("CONTAINERS_CONF", host.path().join("containers.conf"))
+        contender.env("CONTAINERS_CONF", podman::without_rlimits(host))
     };
     vec![
         way(None, true),
         way(None, false).note("without rlimits"),
         way(Some("runc"), false).note("with runc, without rlimits"),
     ]
-}
-
-fn podman_cleanup(host: &Host) {
-    let mut words = podman_words(host, None);
-    words.extend(["system", "reset", "--force"].map(Into::into));
-    let _ = Command::new(&words[0]).args(&words[1..]).output();
 }
