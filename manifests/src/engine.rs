@@ -87,6 +87,10 @@ pub const LOCK_FD_ENV: &str = "RKT_LOCK_FD";
 /// gc from unmounting an image between stage0 and then.
 pub const PIN_FDS_ENV: &str = "RKT_PIN_FDS";
 
+/// Environment variable with the numbers, joined by commas, of inherited
+/// listening sockets: 3, 4 and so on. [`Socket::index`] counts them from 0.
+pub const SOCKET_FDS_ENV: &str = "RKT_SOCKET_FDS";
+
 /// Environment variable with the number of an inherited descriptor to which
 /// stage1 writes when each phase of a start began, one JSON object a line.
 pub const TIMINGS_FD_ENV: &str = "RKT_TIMINGS_FD";
@@ -332,6 +336,16 @@ pub enum Ipc {
     Parent,
 }
 
+/// A listening socket of an app.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Socket {
+    /// Its place among those of [`SOCKET_FDS_ENV`].
+    pub index: u16,
+    /// Its name: that of the app's port.
+    pub name: String,
+}
+
 /// One app of a pod.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -350,6 +364,9 @@ pub struct App {
     pub stop_signal: i32,
     /// Seconds from the stop signal to SIGKILL.
     pub stop_timeout: u32,
+    /// Listening sockets that it gets, as sd_listen_fds(3) has it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sockets: Vec<Socket>,
     /// Whether it is started again when it has ended.
     #[serde(default, skip_serializing_if = "Restart::is_no")]
     pub restart: Restart,

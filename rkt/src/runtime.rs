@@ -10,6 +10,7 @@ use stage0::metadata;
 use stage0::networks;
 use stage0::pods::OwnedPod;
 use stage0::prepare::Blueprint;
+use stage0::sockets::Passed;
 use stage0::stage1::Stage1;
 use stage0::start::{self, Runtime, StartError};
 
@@ -26,6 +27,8 @@ pub(crate) fn runtime(flags: &RuntimeFlags, context: &Context) -> Result<Runtime
         domain: flags.dns_domain.clone().unwrap_or_default(),
     };
     let resolver = Resolver::parse(&dns)?;
+    let sockets = Passed::take()
+        .map_err(|e| Failure::because("cannot take over the sockets of LISTEN_FDS", e))?;
     let network = network(&flags.net, &resolver, context)?;
     Ok(Runtime {
         hostname: flags.hostname.clone(),
@@ -38,6 +41,7 @@ pub(crate) fn runtime(flags: &RuntimeFlags, context: &Context) -> Result<Runtime
         resolver,
         hosts: Hosts::parse(flags.hosts_entry.iter().map(String::as_str))?,
         interactive: flags.interactive,
+        sockets,
         logs: logs(flags)?,
         insecure: context.insecure(),
     })
@@ -113,8 +117,12 @@ fn network(values: &[String], resolver: &Resolver, context: &Context) -> Result<
 }
 
 /// Ports lead nowhere without a network of the pod's own.
-pub(crate) fn check_ports(ports: usize, network: &Network) -> Result<(), Failure> {
-    let name = match network {
+pub(crate) fn check_ports(ports: usize, runtime: &Runtime) -> Result<(), Failure> {
+    // They may be for sockets, which are the host's anyway.
+    if !runtime.sockets.is_empty() {
+        return Ok(());
+    }
+    let name = match &runtime.network {
         Network::None => "none",
         Network::Host => "host",
         Network::Private(_) => return Ok(()),

@@ -116,6 +116,8 @@ pub(crate) fn pod_environment(flags: &EnvironmentFlags) -> Result<PodEnvironment
     if flags.inherit_env {
         // Names and values that JSON or the schema cannot hold stay behind.
         environment.inherited = std::env::vars_os()
+            // Said of our own descriptors (sd_listen_fds(3)).
+            .filter(|(name, _)| !name.as_encoded_bytes().starts_with(b"LISTEN_"))
             .filter_map(|(name, value)| {
                 let name: EnvironmentName = name.to_str()?.parse().ok()?;
                 Some((name, value.into_string().ok()?))

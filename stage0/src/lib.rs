@@ -18,6 +18,7 @@ pub mod networks;
 pub mod pods;
 pub mod prepare;
 pub mod resolved;
+pub mod sockets;
 pub mod spec;
 pub mod stage1;
 pub mod start;

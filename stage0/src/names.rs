@@ -253,6 +253,7 @@ mod tests {
             resolver,
             hosts,
             interactive: false,
+            sockets: crate::sockets::Passed::default(),
             logs: None,
             metadata: None,
             insecure: manifests::insecure::InsecureOptions::default(),

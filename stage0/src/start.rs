@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use manifests::appc::{App, EventName, Isolator, RuntimeApp};
 use manifests::engine::{
     self, Ipc, LOCK_FD_ENV, Logs, NOTIFY_SOCKET, Network, PIN_FDS_ENV, Readiness, Rootfs,
+    SOCKET_FDS_ENV,
 };
 use manifests::insecure::InsecureOptions;
 use manifests::network::{Hosts, PortError, Resolver};
@@ -33,6 +34,7 @@ use crate::prepare::manifest::MUTABLE;
 use crate::prepare::users::{self, Wanted};
 use crate::prepare::{Blueprint, PrepareError, environment, is_from_docker, volumes};
 use crate::resolved::{ResolvedApp, ResolvedMount};
+use crate::sockets::Passed;
 use crate::spec::{self, HostFacts, PodFacts, SpecError};
 use crate::stage1::{Stage1, Stage1Error};
 
@@ -64,6 +66,8 @@ pub struct Runtime {
     pub logs: Option<Logs>,
     /// The metadata service at this socket shall know the pod.
     pub metadata: Option<PathBuf>,
+    /// Sockets that were passed to us for the apps.
+    pub sockets: Passed,
     /// Which protections are off.
     pub insecure: InsecureOptions,
 }
@@ -125,7 +129,7 @@ pub fn start(
     tell: &mut dyn FnMut(&str),
 ) -> Result<Infallible, StartError> {
     let pins = hand_over(&mut pod, blueprint, images, runtime, tell)?;
-    become_stage1(pod, pins, stage1)
+    become_stage1(pod, pins, &runtime.sockets, stage1)
 }
 
 /// Starts the pod with a process of its own as its supervisor, and returns when
@@ -146,7 +150,7 @@ pub fn detach(
         return Err(StartError::InteractiveDetached);
     }
     let pins = hand_over(&mut pod, blueprint, images, runtime, tell)?;
-    detached::start(pod, pins, stage1)
+    detached::start(pod, pins, &runtime.sockets, stage1)
 }
 
 /// Writes down what the engine is to do and moves the pod to where it runs.
@@ -213,26 +217,42 @@ fn write_down(
 fn become_stage1(
     pod: OwnedPod,
     pins: Vec<OwnedFd>,
+    sockets: &Passed,
     stage1: &Stage1,
 ) -> Result<Infallible, StartError> {
     let failed = |what| PrepareError::io::<rustix::io::Errno>(what, pod.path());
     rustix::process::fchdir(pod.dir()).map_err(failed("enter"))?;
-    let [lock, pins] = inheritance(&pod, &pins)?;
-    let variables = [(LOCK_FD_ENV, lock.as_str()), (PIN_FDS_ENV, pins.as_str())];
+    let [lock, pins, sockets] = inheritance(&pod, &pins, sockets)?;
+    let variables = [
+        (LOCK_FD_ENV, lock.as_str()),
+        (PIN_FDS_ENV, pins.as_str()),
+        (SOCKET_FDS_ENV, sockets.as_str()),
+    ];
     Ok(stage1.exec(&["run", &pod.uuid().to_string()], &variables)?)
 }
 
-/// Lets the pod's lock and its images' pins through an `exec`; their numbers,
-/// as stage1 wants to be told them.
-fn inheritance(pod: &OwnedPod, pins: &[OwnedFd]) -> Result<[String; 2], StartError> {
+/// Lets the pod's lock, its images' pins and its apps' sockets through an
+/// `exec`; their numbers, as stage1 wants to be told them.
+fn inheritance(
+    pod: &OwnedPod,
+    pins: &[OwnedFd],
+    sockets: &Passed,
+) -> Result<[String; 3], StartError> {
     let failed = |e: rustix::io::Errno| PrepareError::io("hand over", pod.path())(e);
     rustix::io::fcntl_setfd(pod.dir(), FdFlags::empty()).map_err(failed)?;
-    let mut numbers = Vec::with_capacity(pins.len());
-    for pin in pins {
-        rustix::io::fcntl_setfd(pin, FdFlags::empty()).map_err(failed)?;
-        numbers.push(pin.as_raw_fd().to_string());
-    }
-    Ok([pod.dir().as_raw_fd().to_string(), numbers.join(",")])
+    let let_through = |descriptors: &mut dyn Iterator<Item = &OwnedFd>| {
+        let mut numbers = Vec::new();
+        for descriptor in descriptors {
+            rustix::io::fcntl_setfd(descriptor, FdFlags::empty()).map_err(failed)?;
+            numbers.push(descriptor.as_raw_fd().to_string());
+        }
+        Ok::<_, PrepareError>(numbers.join(","))
+    };
+    Ok([
+        pod.dir().as_raw_fd().to_string(),
+        let_through(&mut pins.iter())?,
+        let_through(&mut sockets.descriptors())?,
+    ])
 }
 
 fn in_one_line(text: &str) -> String {
@@ -262,7 +282,7 @@ fn resolve(
         None => format!("rkt-{}", pod.uuid()),
     };
     let (path, final_path) = (pod.path(), pod.path_in(Place::Run));
-    let apps = resolve_apps(
+    let mut apps = resolve_apps(
         (&path, &final_path),
         &hostname,
         blueprint,
@@ -270,9 +290,11 @@ fn resolve(
         runtime,
         tell,
     )?;
+    let mut network = network(&runtime.network, blueprint)?;
+    give_sockets(&mut apps, &mut network, blueprint, &runtime.sockets, tell);
     Ok(engine::Pod {
         uuid: pod.uuid().to_string(),
-        network: network(&runtime.network, blueprint)?,
+        network,
         ipc: runtime.ipc,
         interactive: runtime.interactive,
         logs: runtime.logs,
@@ -311,6 +333,30 @@ fn resolve_apps(
         engine_app(resolved, root, final_path, &facts, tell)
     });
     apps.collect()
+}
+
+/// Gives the apps their sockets; what is one is not forwarded.
+fn give_sockets(
+    apps: &mut [engine::App],
+    network: &mut Network,
+    blueprint: &Blueprint,
+    passed: &Passed,
+    tell: &mut dyn FnMut(&str),
+) {
+    let mut given = Vec::new();
+    for (app, section) in apps.iter_mut().zip(sections(blueprint)) {
+        app.sockets = passed.of_app(&blueprint.manifest, section);
+        given.extend(app.sockets.iter().cloned());
+    }
+    for unused in passed.unused(&given) {
+        tell(&format!(
+            "warning: no app has a socket-activated port for the socket that was passed as {unused}"
+        ));
+    }
+    if let Network::Private(network) = network {
+        let is_socket = |name: &str| given.iter().any(|socket| socket.name == name);
+        network.ports.retain(|port| !is_socket(&port.name));
+    }
 }
 
 /// The network with the ports that the pod asks for.
@@ -420,6 +466,7 @@ fn engine_app(
         post_stop: handler(EventName::PostStop),
         stop_signal: STOP_SIGNAL,
         stop_timeout: STOP_TIMEOUT,
+        sockets: Vec::new(),
         restart: resolved.behaviour.restart,
         ready: resolved.behaviour.ready,
         streams: resolved.behaviour.streams,

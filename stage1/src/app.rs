@@ -35,6 +35,18 @@ impl Surroundings {
         let text = error.line();
         let _gone = wire::send(&self.wire, &Report::Failed { app, text }, &[]);
     }
+
+    /// Becomes the main program of the app with this place, and tells the
+    /// supervisor when nothing but that is left.
+    fn become_main(&self, app: u16, process: &Process, stdio: &Stdio) -> Result<Infallible> {
+        let announced = stdio.announce(process)?;
+        identity::become_process(&announced, self.proc.as_ref(), || {
+            self.timings.mark("execute");
+            wire::send(&self.wire, &Report::Started { app }, &[])
+                .map_err(Error::system("reach", "the supervisor"))?;
+            stdio.pass_sockets()
+        })
+    }
 }
 
 /// What an app's first process is born with.
@@ -94,12 +106,7 @@ impl Birth<'_> {
         if let Some(handler) = &app.pre_start {
             run_handler(handler, around, self.proof)?;
         }
-        let told = || {
-            around.timings.mark("execute");
-            wire::send(&around.wire, &Report::Started { app: self.index }, &[])
-                .map_err(Error::system("reach", "the supervisor"))
-        };
-        identity::become_process(&app.process, around.proc.as_ref(), told)
+        around.become_main(self.index, &app.process, self.stdio)
     }
 }
 
@@ -219,11 +226,12 @@ impl Visit<'_> {
         if let Some(handler) = self.pre_start {
             run_handler(handler, self.around, self.proof)?;
         }
-        let told = || match self.announce {
-            Some(app) => wire::send(&self.around.wire, &Report::Started { app }, &[])
-                .map_err(Error::system("reach", "the supervisor")),
-            None => Ok(()),
-        };
-        identity::become_process(self.process, self.around.proc.as_ref(), told)
+        match self.announce {
+            Some(app) => self.around.become_main(app, self.process, self.stdio),
+            None => {
+                let proc = self.around.proc.as_ref();
+                identity::become_process(self.process, proc, || Ok(()))
+            }
+        }
     }
 }

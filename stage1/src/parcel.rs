@@ -70,6 +70,8 @@ impl Parcel {
             output,
             error,
             terminal,
+            // Passed when the pod started, before this app was there.
+            sockets: _,
         } = self.stdio;
         let process = &self.app.process;
         let letter = Letter {
@@ -151,6 +153,7 @@ impl Parcel {
             output: given(output)?,
             error: given(error)?,
             terminal: letter.terminal,
+            sockets: Vec::new(),
         };
         let root = given(true)?.ok_or_else(missing)?;
         let null = given(letter.null)?;

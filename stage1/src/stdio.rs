@@ -10,16 +10,17 @@
 //! files, gives each line its time and begins a new file before one grows too
 //! long, which apps that wrote into a file themselves could not be held to.
 
-use std::os::fd::OwnedFd;
+use std::borrow::Cow;
+use std::os::fd::{AsFd, OwnedFd};
 
-use manifests::engine::{Input, Logs, Output};
+use manifests::engine::{Input, Logs, Output, Socket};
 use manifests::log::Stream;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Gid, Uid};
 
 use crate::error::{Error, Result};
-use crate::plan::{App, Plan, Process};
+use crate::plan::{App, Plan, Process, c_string};
 use crate::supervisor::hub::Channel;
 use crate::supervisor::log::Log;
 use crate::supervisor::relay::{Relay, Target};
@@ -35,6 +36,8 @@ pub struct Stdio {
     pub error: Option<OwnedFd>,
     /// The app makes a terminal, and has it as all three.
     pub terminal: bool,
+    /// Listening sockets, which the app has as descriptors 3 and so on.
+    pub sockets: Vec<(OwnedFd, String)>,
 }
 
 impl Stdio {
@@ -52,6 +55,7 @@ impl Stdio {
             output: Some(null.try_clone().map_err(|e| failed().because(e))?),
             error: Some(null),
             terminal: false,
+            sockets: Vec::new(),
         })
     }
 
@@ -74,6 +78,44 @@ impl Stdio {
     }
 }
 
+impl Stdio {
+    /// The process with the variables added that tell it of its sockets; it is
+    /// the calling one.
+    ///
+    /// # Errors
+    /// [`Error::Refused`] for a name that no variable can hold.
+    pub fn announce<'a>(&self, process: &'a Process) -> Result<Cow<'a, Process>> {
+        if self.sockets.is_empty() {
+            return Ok(Cow::Borrowed(process));
+        }
+        let mut process = process.clone();
+        let names: Vec<&str> = self.sockets.iter().map(|(_, name)| name.as_str()).collect();
+        let variables = [
+            format!("LISTEN_PID={}", rustix::process::getpid()),
+            format!("LISTEN_FDS={}", names.len()),
+            format!("LISTEN_FDNAMES={}", names.join(":")),
+        ];
+        for variable in variables {
+            process.env.push(c_string("process.env", variable)?);
+        }
+        Ok(Cow::Owned(process))
+    }
+
+    /// Puts the sockets from descriptor 3 on. Nothing may follow but the
+    /// execution of the program.
+    ///
+    /// # Errors
+    /// [`Error::System`] with what dup2(2) says.
+    pub fn pass_sockets(&self) -> Result<()> {
+        let sockets: Vec<_> = self
+            .sockets
+            .iter()
+            .map(|(socket, _)| socket.as_fd())
+            .collect();
+        sys::descriptors::pass_on(&sockets).map_err(Error::system("pass on", "the sockets"))
+    }
+}
+
 /// What an app's standard descriptors depend on beside the app.
 #[derive(Debug, Clone, Copy)]
 pub struct Pod {
@@ -91,7 +133,7 @@ pub struct Pod {
 ///
 /// # Errors
 /// [`Error::System`] when a pipe or the null device cannot be opened.
-pub fn open(plan: &Plan, relay: &mut Relay) -> Result<Vec<Stdio>> {
+pub fn open(plan: &Plan, sockets: &[OwnedFd], relay: &mut Relay) -> Result<Vec<Stdio>> {
     let pod = Pod {
         logs: plan.logs,
         interactive: plan.interactive,
@@ -101,8 +143,26 @@ pub fn open(plan: &Plan, relay: &mut Relay) -> Result<Vec<Stdio>> {
     plan.apps
         .iter()
         .zip(0..)
-        .map(|(app, index)| open_app(app, index, pod, relay))
+        .map(|(app, index)| {
+            Ok(Stdio {
+                sockets: sockets_of(app, sockets)?,
+                ..open_app(app, index, pod, relay)?
+            })
+        })
         .collect()
+}
+
+/// Copies have higher numbers than those that they are to have in the app,
+/// which the originals take: nothing that is needed until then is in the way.
+fn sockets_of(app: &App, sockets: &[OwnedFd]) -> Result<Vec<(OwnedFd, String)>> {
+    let failed = || Error::attempt("pass on", "a socket");
+    let copy = |wanted: &Socket| {
+        let socket = sockets.get(usize::from(wanted.index));
+        let socket = socket.ok_or_else(|| failed().because(rustix::io::Errno::BADF))?;
+        let copy = socket.try_clone().map_err(|e| failed().because(e))?;
+        Ok((copy, wanted.name.clone()))
+    };
+    app.sockets.iter().map(copy).collect()
 }
 
 /// Decides for one app, which has this place in the pod's list.

@@ -300,6 +300,84 @@ fn gc_takes_back_what_a_killed_supervisor_had() {
     host.assert_no_pod_leaks();
 }
 
+/// systemd's own program passes the sockets.
+#[test]
+fn sockets_that_were_passed_reach_the_app_with_their_port() {
+    let host = host();
+    let mut aci = Aci::busybox("example.com/activated", &["/bin/sh", "-c"]);
+    aci.manifest["app"]["ports"] = serde_json::json!([
+        {"name": "web", "protocol": "tcp", "port": 8081, "socketActivated": true},
+        {"name": "other", "protocol": "tcp", "port": 80, "socketActivated": true},
+        {"name": "plain", "protocol": "tcp", "port": 9},
+    ]);
+    host.fetch_aci(&aci);
+    let script = "echo $LISTEN_FDS $LISTEN_FDNAMES $((LISTEN_PID == $$)); \
+                  for fd in 3 4 5; do readlink /proc/self/fd/$fd || echo none; done";
+    for net in ["--net=default", "--net=none", "--net=host"] {
+        let rkt = host
+            .rkt([
+                "run",
+                net,
+                "--port=other:8090",
+                "example.com/activated",
+                "--",
+                script,
+            ])
+            .into_command();
+        let ports = [8081, 7777, 8090];
+        let activate = "/usr/bin/systemd-socket-activate";
+        if !std::path::Path::new(activate).exists() {
+            return tests::skip::skipped("systemd-socket-activate is not installed");
+        }
+        let mut command = Cmd::new(activate)
+            .args(ports.map(|port| format!("--listen=127.0.0.1:{port}")))
+            .args(rkt.get_envs().filter_map(|(name, value)| {
+                // What the harness finds its processes by.
+                let (name, value) = (name.to_str()?, value?.to_str()?);
+                name.starts_with("RKT_")
+                    .then(|| format!("--setenv={name}={value}"))
+            }))
+            .arg(rkt.get_program())
+            .args(rkt.get_args())
+            .spawn();
+        eventually("systemd to listen", || {
+            ports.iter().all(|port| inode(*port).is_some())
+        });
+        let socket = |port| format!("socket:[{}]", inode(port).unwrap());
+        let expected = format!("2 web:other 1\n{}\n{}\nnone\n", socket(8081), socket(8090));
+        std::net::TcpStream::connect("127.0.0.1:8081").unwrap();
+        command.wait_for("none\n");
+        let out = command.wait().ok();
+        assert_eq!(out.stdout, expected, "{net}: {out}");
+        let unwanted = "for the socket that was passed as number 1, tcp port 7777";
+        assert!(out.stderr.contains(unwanted), "{net}: {out}");
+    }
+    // Those of another process are none of ours.
+    host.rkt([
+        "run",
+        "--net=none",
+        "example.com/sh",
+        "--",
+        "echo none$LISTEN_FDS",
+    ])
+    .env("LISTEN_PID", "1")
+    .env("LISTEN_FDS", "1")
+    .run()
+    .ok()
+    .prints("none\n");
+}
+
+/// The inode of the socket that listens on a TCP port.
+fn inode(port: u16) -> Option<String> {
+    let table = fs::read_to_string("/proc/thread-self/net/tcp").unwrap();
+    let local = format!("0100007F:{port:04X}");
+    table.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        (fields.get(1) == Some(&local.as_str()) && fields.get(3) == Some(&"0A"))
+            .then(|| fields[9].to_owned())
+    })
+}
+
 #[test]
 fn check_and_gc_ask_the_programs_of_networks() {
     let host = host();

@@ -38,7 +38,7 @@ impl Simple for RunPrepared {
             return Err(not_prepared());
         }
         let manifest = pod.manifest()?;
-        runtime::check_ports(manifest.ports.len(), &runtime.network)?;
+        runtime::check_ports(manifest.ports.len(), &runtime)?;
         let stage1 = context.stage1(self.stage1_path.as_deref())?;
         let store = context.store()?;
         let images = prepare::find_images(&manifest, &store)?;

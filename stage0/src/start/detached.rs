@@ -13,11 +13,14 @@ use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
 use std::time::Duration;
 
-use manifests::engine::{EXIT_FAILURE, LOCK_FD_ENV, PIN_FDS_ENV, SUPERVISOR_LOG_FILE};
+use manifests::engine::{
+    EXIT_FAILURE, LOCK_FD_ENV, PIN_FDS_ENV, SOCKET_FDS_ENV, SUPERVISOR_LOG_FILE,
+};
 
 use super::{OwnedFd, StartError, inheritance};
 use crate::pods::{OwnedPod, Pod, PodError};
 use crate::prepare::PrepareError;
+use crate::sockets::Passed;
 use crate::stage1::Stage1;
 
 /// Between two looks at the pod's files, at first.
@@ -28,17 +31,23 @@ const LATER: Duration = Duration::from_millis(20);
 
 /// Starts the supervisor of a pod that stands where it runs, and waits until
 /// its apps run.
-pub(super) fn start(pod: OwnedPod, pins: Vec<OwnedFd>, stage1: &Stage1) -> Result<(), StartError> {
+pub(super) fn start(
+    pod: OwnedPod,
+    pins: Vec<OwnedFd>,
+    sockets: &Passed,
+    stage1: &Stage1,
+) -> Result<(), StartError> {
     let path = pod.path();
     let failed = |what| PrepareError::io::<std::io::Error>(what, &path);
     let log = open_log(&path).map_err(failed("make the log of"))?;
     let uuid = pod.uuid();
-    let [lock, numbers] = inheritance(&pod, &pins)?;
+    let [lock, numbers, sockets] = inheritance(&pod, &pins, sockets)?;
     let mut command = stage1.command(&["run", &uuid.to_string()]);
     command
         .current_dir(&path)
         .env(LOCK_FD_ENV, lock)
         .env(PIN_FDS_ENV, numbers)
+        .env(SOCKET_FDS_ENV, sockets)
         .stdin(Stdio::null())
         .stdout(log.try_clone().map_err(failed("make the log of"))?)
         .stderr(log);

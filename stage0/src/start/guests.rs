@@ -199,6 +199,7 @@ impl Changing {
             logs: self.engine.logs,
             insecure: kept.insecure,
             metadata: None,
+            sockets: crate::sockets::Passed::default(),
         };
         let apps = resolve_apps(
             (&path, &path),

@@ -74,6 +74,8 @@ pub struct App {
     pub sysctls: Vec<(PathBuf, String)>,
     /// Limits.
     pub resources: LinuxResources,
+    /// Listening sockets that it gets.
+    pub sockets: Vec<engine::Socket>,
     /// The program.
     pub process: Process,
     /// Program before it.
@@ -282,6 +284,7 @@ impl App {
                 Readiness::Started | Readiness::Notify => None,
             },
             ready: app.ready,
+            sockets: app.sockets,
             restart: app.restart,
             streams: app.streams,
             process,
@@ -501,7 +504,7 @@ fn sysctl((name, value): (&String, &String)) -> Result<(PathBuf, String)> {
 }
 
 /// A C string from the pod's file.
-fn c_string(field: &'static str, value: impl Into<Vec<u8>>) -> Result<CString> {
+pub(crate) fn c_string(field: &'static str, value: impl Into<Vec<u8>>) -> Result<CString> {
     CString::new(value).map_err(|e| Error::Refused {
         field,
         value: String::from_utf8_lossy(&e.into_vec()).into_owned(),

@@ -25,7 +25,7 @@ use std::os::fd::{OwnedFd, RawFd};
 
 use manifests::engine::{
     self, AppStatus, Ending, LOCK_FD_ENV, Logs, PID_FILE, PIN_FDS_ENV, PPID_FILE, Pod, Readiness,
-    TIMINGS_FD_ENV,
+    SOCKET_FDS_ENV, TIMINGS_FD_ENV,
 };
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -89,7 +89,7 @@ pub fn run(uuid: &str) -> Result<i32> {
     let attachable = plan.apps.iter().any(|app| app.streams.attachable()) && !interactive;
     let control = (mutable || attachable).then(Control::open).transpose()?;
     let mut relay = Relay::default();
-    let stdio = stdio::open(&plan, &mut relay)?;
+    let stdio = stdio::open(&plan, &inherited.sockets, &mut relay)?;
     let signals = signals::watch(&WATCHED)?;
     let (wire, pod) = wire::pair().map_err(Error::system("make", "a socket pair"))?;
 
@@ -164,6 +164,8 @@ struct Inherited {
     lock: Option<OwnedFd>,
     pins: Vec<OwnedFd>,
     timings: Option<OwnedFd>,
+    /// For the apps.
+    sockets: Vec<OwnedFd>,
 }
 
 impl Inherited {
@@ -185,13 +187,15 @@ impl Inherited {
                 .collect()
         };
         let (lock, timings) = (numbers(LOCK_FD_ENV)?, numbers(TIMINGS_FD_ENV)?);
-        let all = [lock.as_slice(), &timings, &numbers(PIN_FDS_ENV)?].concat();
+        let sockets = numbers(SOCKET_FDS_ENV)?;
+        let all = [lock.as_slice(), &timings, &sockets, &numbers(PIN_FDS_ENV)?].concat();
         let mut taken = sys::descriptors::inherit(&all)
             .map_err(Error::system("take over", "the starter's descriptors"))?
             .into_iter();
         Ok(Self {
             lock: lock.first().and_then(|_| taken.next()),
             timings: timings.first().and_then(|_| taken.next()),
+            sockets: taken.by_ref().take(sockets.len()).collect(),
             pins: taken.collect(),
         })
     }

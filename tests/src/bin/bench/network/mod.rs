@@ -9,6 +9,7 @@ mod scale;
 mod start;
 mod throughput;
 
+use std::io::{Read, Seek};
 use std::path::Path;
 use std::process::Command;
 
@@ -81,11 +82,18 @@ fn missing(backend: &str) -> Option<String> {
 
 /// Runs a program that has to work; what it prints.
 fn output(command: &mut Command) -> Result<String, String> {
+    // To a file: what podman leaves running keeps a pipe open.
+    let mut errors = tempfile::tempfile().map_err(|e| e.to_string())?;
+    command.stderr(errors.try_clone().map_err(|e| e.to_string())?);
     let out = command.output().map_err(|e| e.to_string())?;
     if out.status.success() {
         return Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned());
     }
-    let said = String::from_utf8_lossy(&out.stderr);
+    let mut said = String::new();
+    let read = errors
+        .rewind()
+        .and_then(|()| errors.read_to_string(&mut said));
+    read.map_err(|e| e.to_string())?;
     let last = said.lines().last().unwrap_or("no message");
     Err(format!("{}: {}", out.status, last.trim()))
 }
