@@ -151,16 +151,24 @@ fn rate(server: &Path, client: &Path, address: &str, port: u16) -> Result<f64, S
         asking.args(["--json", "--time", &SECONDS.to_string()]);
         asking.args(["--connect-timeout", "2000"]);
         asking.args(["--client", address, "--port", &port.to_string()]);
-        match output(&mut asking) {
+        match output(&mut asking).and_then(|said| gigabits(&said)) {
             // It does not listen yet.
             Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_millis(50)),
             other => break other,
         }
     };
-    // It does not always end by itself after its one client.
+    // It waits for ever for a client that could not come.
     let _ = serving.kill();
     let _ = serving.wait();
-    let value: Value = serde_json::from_str(&measured?).map_err(|e| e.to_string())?;
+    measured
+}
+
+/// What iperf3 measured, by its own report, which may be one of an error.
+fn gigabits(said: &str) -> Result<f64, String> {
+    let value: Value = serde_json::from_str(said).map_err(|e| e.to_string())?;
+    if let Some(error) = value["error"].as_str() {
+        return Err(error.to_owned());
+    }
     let bits = value["end"]["sum_received"]["bits_per_second"].as_f64();
     Ok(bits.ok_or("iperf3 told no rate")? / 1e9)
 }
