@@ -16,13 +16,15 @@
 //! Invariant: whatever is created was recorded before, see [`Plan::record`].
 
 mod devices;
+mod entrance;
 mod home;
+mod tree;
 mod v1;
 mod v2;
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -32,6 +34,10 @@ use sys::device_filter::Instruction;
 
 use crate::error::{Error, Result};
 use home::Home;
+use tree::{children, is_dead, kill_tree, kill_without_forks, remove_tree};
+
+pub(crate) use entrance::enter;
+pub use entrance::{Entrance, List};
 
 /// Where the hierarchies are mounted (systemd's file hierarchy, and everyone's).
 pub(crate) const MOUNT: &str = "/sys/fs/cgroup";
@@ -592,101 +598,6 @@ impl AppCgroups {
     }
 }
 
-/// On v1 processes are killed one by one, and who forks is faster; so first
-/// nobody may fork any more.
-fn kill_without_forks(directory: &Path, pids: &Path) -> Result<()> {
-    let limit = fs::read_to_string(pids).map_err(Error::system("read", pids.display()))?;
-    let set = |value: &str| {
-        fs::write(pids, value).map_err(Error::system("limit the processes in", pids.display()))
-    };
-    set("0")?;
-    let deadline = Instant::now() + LAST_BREATH;
-    let mut killed = kill_tree(directory);
-    while killed.is_ok() && !is_dead(directory) && Instant::now() < deadline {
-        std::thread::sleep(Duration::from_millis(1));
-        killed = kill_tree(directory);
-    }
-    set(limit.trim())?;
-    killed
-}
-
-/// Whether no process is in the cgroup or below it.
-fn is_dead(cgroup: &Path) -> bool {
-    let processes = fs::read_to_string(cgroup.join("cgroup.procs"));
-    processes.is_ok_and(|processes| processes.is_empty())
-        && children(cgroup).is_ok_and(|children| children.iter().all(|child| is_dead(child)))
-}
-
-/// An [`Entrance`] on its way to another process.
-#[derive(Debug)]
-pub struct List<'a> {
-    /// The first descriptor is of the v2 cgroup.
-    pub unified: bool,
-    /// The last descriptor is of the v1 cgroup that limits devices.
-    pub devices: bool,
-    /// All of them.
-    pub descriptors: Vec<BorrowedFd<'a>>,
-}
-
-/// The way into an app's cgroups.
-#[derive(Debug, Default)]
-pub struct Entrance {
-    /// The v2 cgroup, for `CLONE_INTO_CGROUP`.
-    pub unified: Option<OwnedFd>,
-    /// The `tasks` files of the v1 cgroups but one.
-    pub tasks: Vec<OwnedFd>,
-    /// The `tasks` file of the v1 cgroup that limits devices. It is entered
-    /// late: an app that may use a device may not therefore make it, and we
-    /// make its devices.
-    pub devices: Option<OwnedFd>,
-}
-
-impl Entrance {
-    /// From the descriptors of [`Order::Start`](crate::wire::Order::Start).
-    pub fn from_list(mut list: Vec<OwnedFd>, unified: bool, devices: bool) -> Self {
-        let devices = if devices { list.pop() } else { None };
-        let unified = (unified && !list.is_empty()).then(|| list.remove(0));
-        Self {
-            unified,
-            tasks: list,
-            devices,
-        }
-    }
-}
-
-impl Entrance {
-    /// Moves the calling process, which has one thread, into the v1 cgroups
-    /// but that which limits devices.
-    ///
-    /// # Errors
-    /// [`Error::System`] with what the kernel says.
-    pub fn join(&self) -> Result<()> {
-        self.tasks.iter().try_for_each(enter)
-    }
-
-    /// Puts the calling process under the app's limit of devices: on v1 by
-    /// entering the cgroup that has it, on v2 by setting it, with
-    /// `device_filter`, on the cgroup where the process is.
-    ///
-    /// # Errors
-    /// [`Error::System`] with what the kernel says.
-    pub fn limit_devices(&self, device_filter: Option<&[Instruction]>) -> Result<()> {
-        if let (Some(filter), Some(unified)) = (device_filter, &self.unified) {
-            sys::device_filter::attach(unified.as_fd(), filter)
-                .map_err(Error::system("limit", "the app's devices"))?;
-        }
-        self.devices.iter().try_for_each(enter)
-    }
-}
-
-/// `0` into `tasks`, not a number into `cgroup.procs`: for a thread that
-/// moves only itself the kernel needs no lock over all forks of the host, and
-/// taking that lock waits for an RCU grace period (6 ms measured).
-pub(crate) fn enter(tasks: &impl AsFd) -> Result<()> {
-    rustix::io::write(tasks, b"0").map_err(Error::system("join", "the app's cgroup"))?;
-    Ok(())
-}
-
 impl Cgroups {
     /// The cgroups of the app with this place in the pod's list.
     pub fn app(&self, index: usize) -> &AppCgroups {
@@ -773,55 +684,4 @@ impl Cgroups {
         }
         Ok(())
     }
-}
-
-/// Directories only: the files of a cgroup go with it.
-fn remove_tree(directory: &Path) -> io::Result<()> {
-    match fs::remove_dir(directory) {
-        Ok(()) => return Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) if e.kind() == io::ErrorKind::ResourceBusy => {}
-        Err(e) => return Err(e),
-    }
-    for child in children(directory)? {
-        remove_tree(&child)?;
-    }
-    fs::remove_dir(directory)
-}
-
-fn children(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut children = Vec::new();
-    for entry in fs::read_dir(directory)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            children.push(entry.path());
-        }
-    }
-    Ok(children)
-}
-
-fn kill_tree(directory: &Path) -> Result<()> {
-    let failed = || Error::attempt("kill the processes of", directory.display());
-    for child in children(directory).map_err(|e| failed().because(e))? {
-        kill_tree(&child)?;
-    }
-    // v2 kills a whole cgroup at once (Linux 5.14), forks and all.
-    if let Ok(mut kill) = File::options()
-        .write(true)
-        .open(directory.join("cgroup.kill"))
-    {
-        return kill.write_all(b"1").map_err(|e| failed().because(e));
-    }
-    let processes =
-        fs::read_to_string(directory.join("cgroup.procs")).map_err(|e| failed().because(e))?;
-    for pid in processes.lines().filter_map(|line| line.parse().ok()) {
-        let Some(pid) = rustix::process::Pid::from_raw(pid) else {
-            continue;
-        };
-        match rustix::process::kill_process(pid, rustix::process::Signal::KILL) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-            Err(e) => return Err(failed().because(io::Error::from(e))),
-        }
-    }
-    Ok(())
 }
