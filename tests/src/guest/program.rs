@@ -91,8 +91,9 @@ fn newest_glibc(program: &[u8]) -> u32 {
         .unwrap_or(0)
 }
 
-/// The test program of that name: the newest beside the running one, as cargo
-/// leaves older builds there.
+/// The test program of that name and of this package, as cargo's list of its
+/// sources tells: the newest beside the running one, where older builds are
+/// left.
 fn suite(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
     fs::read_dir(own.parent().unwrap())
@@ -103,6 +104,10 @@ fn suite(name: &str) -> PathBuf {
             file.strip_prefix(name)
                 .and_then(|rest| rest.strip_prefix('-'))
                 .is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
+        })
+        .filter(|path| {
+            let sources = fs::read_to_string(path.with_extension("d"));
+            sources.is_ok_and(|sources| sources.contains(&format!("tests/tests/{name}")))
         })
         .max_by_key(|path| path.metadata().unwrap().modified().unwrap())
         .unwrap_or_else(|| {
