@@ -91,9 +91,9 @@ fn newest_glibc(program: &[u8]) -> u32 {
         .unwrap_or(0)
 }
 
-/// The test program of that name and of this package, as cargo's list of its
-/// sources tells: the newest beside the running one, where older builds are
-/// left.
+/// The test program of that name, a suite of this package or the own tests of a
+/// library, as cargo's list of its sources tells: the newest beside the running
+/// one, where older builds are left.
 fn suite(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
     fs::read_dir(own.parent().unwrap())
@@ -107,7 +107,10 @@ fn suite(name: &str) -> PathBuf {
         })
         .filter(|path| {
             let sources = fs::read_to_string(path.with_extension("d"));
-            sources.is_ok_and(|sources| sources.contains(&format!("tests/tests/{name}")))
+            let library = format!("{}/src/lib.rs", name.replace('_', "-"));
+            sources.is_ok_and(|sources| {
+                sources.contains(&format!("tests/tests/{name}")) || sources.contains(&library)
+            })
         })
         .max_by_key(|path| path.metadata().unwrap().modified().unwrap())
         .unwrap_or_else(|| {
