@@ -72,11 +72,6 @@ impl Units {
             links: links(unit.get("Install"), &name),
         }
     }
-
-    /// The one of a name.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Unit> {
-        self.units.iter()
-    }
 }
 
 /// For `web@.pod` the fetching unit is a template as well.
@@ -113,7 +108,7 @@ pub(crate) fn broken(file: &PodFile, problems: &Problems) -> Units {
     let _ = writeln!(text, "Description=Pod {name}, whose file is wrong");
     source(&mut text, &file.path);
     text.push_str("\n[Service]\nType=oneshot\n");
-    let path = file.path.to_string_lossy().replace('%', "%%");
+    let path = escaped(&file.path.to_string_lossy());
     let words = [rkt.as_str(), "pod", "check", "--loaded", &path];
     let _ = writeln!(text, "ExecStart={}", command(words.into_iter()));
     Units {
@@ -129,7 +124,7 @@ pub(crate) fn broken(file: &PodFile, problems: &Problems) -> Units {
 fn program() -> String {
     std::env::current_exe().map_or_else(
         |_| "/usr/bin/rkt".to_owned(),
-        |path| path.to_string_lossy().replace('%', "%%"),
+        |path| escaped(&path.to_string_lossy()),
     )
 }
 
@@ -143,13 +138,12 @@ fn header(file: &PodFile) -> String {
 }
 
 fn source(text: &mut String, path: &Path) {
-    let path = path.to_string_lossy().replace('%', "%%");
-    let _ = writeln!(text, "SourcePath={path}");
+    let _ = writeln!(text, "SourcePath={}", escaped(&path.to_string_lossy()));
 }
 
 /// `%` stands for itself.
-fn escaped(name: &str) -> String {
-    name.replace('%', "%%")
+fn escaped(text: &str) -> String {
+    text.replace('%', "%%")
 }
 
 fn command<W: AsRef<str>>(words: impl Iterator<Item = W>) -> String {
@@ -216,7 +210,7 @@ mod tests {
             "[Unit]\nAfter=db.service\n[App a]\nImage=docker://a\nArguments=$x %i\n\
              [Service]\nMemoryMax=1G\n[Install]\nWantedBy=multi-user.target\nAlias=www.service\n",
         );
-        let names: Vec<_> = made.iter().map(|unit| unit.name.as_str()).collect();
+        let names: Vec<_> = made.units.iter().map(|unit| unit.name.as_str()).collect();
         assert_eq!(names, ["web.service", "web-fetch.service"]);
         let service = &made.units[0].text;
         for line in [
@@ -246,7 +240,21 @@ mod tests {
     #[test]
     fn templates_stay_templates() {
         let made = units("web@", "[App a]\nImage=docker://%i\n");
-        let names: Vec<_> = made.iter().map(|unit| unit.name.as_str()).collect();
+        let names: Vec<_> = made.units.iter().map(|unit| unit.name.as_str()).collect();
         assert_eq!(names, ["web@.service", "web-fetch@.service"]);
+    }
+
+    #[test]
+    fn the_readmes_example_is_right() {
+        let readme = include_str!("../../../README.md");
+        let start = readme.find("# /etc/rkt/pods/web.pod\n").unwrap();
+        let text = readme[start..].split("```").next().unwrap();
+        let made = units("web", text);
+        assert!(
+            made.units[0]
+                .text
+                .contains("--mount=volume=site,target=/srv")
+        );
+        assert!(made.units[0].text.contains("MemoryMax=512M"));
     }
 }

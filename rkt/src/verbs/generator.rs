@@ -64,7 +64,7 @@ impl Simple for Generator {
 
 /// Each file appears whole: it is written under another name first.
 fn write(directory: &Path, units: &Units) -> io::Result<()> {
-    for unit in units.iter() {
+    for unit in &units.units {
         let staged = directory.join(format!(".{}.new", unit.name));
         let written = fs::write(&staged, &unit.text)
             .and_then(|()| fs::rename(&staged, directory.join(&unit.name)));

@@ -85,7 +85,7 @@ impl Simple for Show {
                     continue;
                 }
             };
-            for unit in units.iter() {
+            for unit in &units.units {
                 let loaded = loaded(&unit.name)?;
                 if !self.diff {
                     text.push_str(&format!("# {}\n{}\n", unit.name, unit.text));
