@@ -22,7 +22,7 @@ use manifests::oci::{Compression, Document, Manifest, media_type};
 use serde_json::{Value, json};
 
 use crate::error::{Context, Result, StoreError};
-use crate::hash::Hasher;
+use crate::hash::{Hasher, digest_of};
 use crate::record::{ImageRecord, OciObjects};
 use crate::store::Store;
 
@@ -167,7 +167,7 @@ pub(crate) fn new_archive(
 }
 
 fn write_new(image: &mut LayoutImage, tag: &str, target: &mut dyn Target) -> Result<Exported> {
-    let config = Hasher::digest(Algorithm::Sha256, &image.config);
+    let config = digest_of(Algorithm::Sha256, &image.config);
     let mut manifest = json!({
         "schemaVersion": 2,
         "mediaType": media_type::OCI_MANIFEST,
@@ -197,7 +197,7 @@ fn write_new(image: &mut LayoutImage, tag: &str, target: &mut dyn Target) -> Res
 
 /// Writes what a layout begins with, and the image's manifest.
 fn head(bytes: &[u8], original: bool, tag: &str, target: &mut dyn Target) -> Result<Exported> {
-    let digest = Hasher::digest(Algorithm::Sha256, bytes);
+    let digest = digest_of(Algorithm::Sha256, bytes);
     let exported = Exported {
         manifest: digest.clone(),
         original,

@@ -25,7 +25,7 @@ mod dirs;
 mod erofs;
 mod error;
 mod export;
-mod hash;
+pub mod hash;
 mod layer;
 mod lock;
 mod lookup;

@@ -71,7 +71,7 @@ pub(crate) fn images_for(
 }
 
 /// What was typed, relative to the working directory and the configuration.
-fn parse(word: &str, context: &Context) -> Result<Reference, Failure> {
+pub(crate) fn parse(word: &str, context: &Context) -> Result<Reference, Failure> {
     let here = Here {
         context,
         failure: OnceCell::new(),

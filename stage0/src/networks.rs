@@ -195,12 +195,7 @@ pub fn ports<'a>(
 ) -> Result<Vec<ForwardedPort>, PortError> {
     let mut declared: Vec<Declared<'_>> = sections
         .flat_map(|app| &app.ports)
-        .map(|port| Declared {
-            name: port.name.as_str(),
-            protocol: &port.protocol,
-            port: port.port,
-            count: port.count,
-        })
+        .map(Declared::from)
         .collect();
     // A port that is given in full needs no app that declares it.
     for exposed in &manifest.ports {

@@ -39,7 +39,7 @@ const MAX_KEYS: u64 = 4 << 20;
 #[non_exhaustive]
 pub enum DiscoveryError {
     /// No page could be had.
-    #[error("discovery failed for {name:?}: {source}")]
+    #[error("discovery failed for {name}: {source}")]
     NoPage {
         /// What was looked for.
         name: AcIdentifier,
@@ -48,7 +48,7 @@ pub enum DiscoveryError {
     },
     /// There are pages, but none has a tag that fits.
     #[error(
-        "discovery failed for {name:?}: no {tag} tag for it is found on https://{name} or above; \
+        "discovery failed for {name}: no {tag} tag for it is found on https://{name} or above; \
          check the name, or fetch the image by its URL"
     )]
     NoTag {
@@ -59,7 +59,7 @@ pub enum DiscoveryError {
     },
     /// Tags that fit, whose templates need labels that were not given.
     #[error(
-        "discovery failed for {name:?}: the template {template:?} needs a label that was not \
+        "discovery failed for {name}: the template {template:?} needs a label that was not \
          given; write it behind the name (NAME,LABEL=VALUE)"
     )]
     Template {
@@ -69,7 +69,7 @@ pub enum DiscoveryError {
         template: String,
     },
     /// A tag that leads to something that is no URL.
-    #[error("discovery of {name:?} leads to {url:?}, which is no http or https URL")]
+    #[error("discovery of {name} leads to {url:?}, which is no http or https URL")]
     Url {
         /// What was looked for.
         name: AcIdentifier,

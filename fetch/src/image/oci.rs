@@ -14,8 +14,9 @@ use super::{
 };
 use crate::error::Reason;
 use crate::policy::Demand;
-use crate::stream::{Verified, digest_of};
+use crate::stream::Verified;
 use crate::transport::{Body, OciSource, Root};
+use image_store::hash::digest_of;
 
 /// Indexes in indexes: tools make one level, some mirrors a second.
 const MAX_DEPTH: usize = 4;

@@ -15,8 +15,9 @@ use super::oci::{read_blob, resolve, verified};
 use super::{Context, write_object};
 use crate::error::Reason;
 use crate::progress::StepKind;
-use crate::stream::{self, Known, Shared, digest_of};
+use crate::stream::{self, Known, Shared};
 use crate::transport::{Body, DockerArchive, OciSource, SavedImage};
+use image_store::hash::digest_of;
 
 /// Fetches objects of an OCI image from where its manifest is.
 pub(crate) fn repair_oci(

@@ -18,8 +18,8 @@ use super::{
 };
 use crate::error::Reason;
 use crate::policy::{Demand, no_signatures};
-use crate::stream::digest_of;
 use crate::transport::{DockerArchive, SavedImage};
+use image_store::hash::digest_of;
 
 const LAYER: &str = "application/vnd.oci.image.layer.v1.tar";
 

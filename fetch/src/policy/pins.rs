@@ -17,7 +17,7 @@ use manifests::digest::Algorithm;
 use manifests::image_id::ImageId;
 use serde::{Deserialize, Serialize};
 
-use crate::stream::digest_of;
+use image_store::hash::digest_of;
 
 /// Why pins could not be read or written.
 #[derive(Debug, thiserror::Error)]

@@ -6,7 +6,7 @@
 use serde::Deserialize;
 
 use super::Fault;
-use super::json::{Base64, Number};
+use super::json::{Base64, LogId, Number};
 use super::log::{Entry, Proof};
 use super::payload::Envelope;
 
@@ -74,12 +74,6 @@ struct LogEntry {
     inclusion_promise: Option<Promise>,
     inclusion_proof: Option<InclusionProof>,
     canonicalized_body: Base64,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct LogId {
-    key_id: Base64,
 }
 
 #[derive(Deserialize)]

@@ -21,7 +21,7 @@ use x509_cert::ext::pkix::name::GeneralName;
 use super::Fault;
 use super::key::PublicKey;
 use super::trust_root::{Authority, TrustRoot};
-use crate::stream::digest_of;
+use image_store::hash::digest_of;
 
 const SUBJECT_ALT_NAME: ObjectIdentifier = ObjectIdentifier::new_unwrap("2.5.29.17");
 const SCT_LIST: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.6.1.4.1.11129.2.4.2");

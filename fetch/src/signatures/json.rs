@@ -1,4 +1,5 @@
-//! JSON as protocol buffers write it: bytes in base64, 64-bit numbers as text.
+//! JSON as protocol buffers write it: bytes in base64, 64-bit numbers as text;
+//! and the message that bundles and trust roots share.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -26,6 +27,13 @@ pub(crate) fn decode(text: &str) -> Result<Vec<u8>, String> {
 /// Base64 text of bytes.
 pub(crate) fn encode(bytes: &[u8]) -> String {
     STANDARD.encode(bytes)
+}
+
+/// Which log: the SHA-256 of its public key.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct LogId {
+    pub(super) key_id: Base64,
 }
 
 /// A number that is not negative.

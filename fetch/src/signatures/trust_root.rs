@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use super::json::Base64;
+use super::json::{Base64, LogId};
 use super::key::{KeyError, PublicKey};
 
 /// Why there is no trust root to go by.
@@ -106,12 +106,6 @@ struct File {
 struct LogFile {
     public_key: KeyFile,
     log_id: Option<LogId>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct LogId {
-    key_id: Base64,
 }
 
 #[derive(Deserialize)]

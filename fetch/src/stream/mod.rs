@@ -18,7 +18,7 @@ use std::thread;
 
 pub use decode::Compression;
 pub use verified::BlobError;
-pub(crate) use verified::{Verified, digest_of};
+pub(crate) use verified::Verified;
 
 use crate::progress::Step;
 use pipe::{Filled, PipeReader, PipeWriter, pipe};

@@ -2,6 +2,8 @@ use std::io::Cursor;
 
 use manifests::digest::Algorithm;
 
+use image_store::hash::digest_of;
+
 use super::*;
 use crate::progress::Silent;
 

@@ -2,8 +2,8 @@
 
 use std::io::{self, Read};
 
-use manifests::digest::{Algorithm, Digest};
-use sha2::{Digest as _, Sha256, Sha512};
+use image_store::hash::Hasher;
+use manifests::digest::Digest;
 
 /// Why bytes are not those that were promised.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,43 +42,6 @@ pub enum BlobError {
         /// What came.
         actual: Digest,
     },
-}
-
-/// A running hash of either kind.
-#[derive(Debug, Clone)]
-pub(crate) enum Hasher {
-    Sha256(Sha256),
-    Sha512(Sha512),
-}
-
-impl Hasher {
-    pub(crate) fn new(algorithm: Algorithm) -> Self {
-        match algorithm {
-            Algorithm::Sha256 => Self::Sha256(Sha256::new()),
-            Algorithm::Sha512 => Self::Sha512(Sha512::new()),
-        }
-    }
-
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
-        match self {
-            Self::Sha256(h) => h.update(bytes),
-            Self::Sha512(h) => h.update(bytes),
-        }
-    }
-
-    pub(crate) fn finish(self) -> Digest {
-        match self {
-            Self::Sha256(h) => Digest::from_bytes(Algorithm::Sha256, &h.finalize()),
-            Self::Sha512(h) => Digest::from_bytes(Algorithm::Sha512, &h.finalize()),
-        }
-    }
-}
-
-/// The digest of bytes in memory.
-pub(crate) fn digest_of(algorithm: Algorithm, bytes: &[u8]) -> Digest {
-    let mut hasher = Hasher::new(algorithm);
-    hasher.update(bytes);
-    hasher.finish()
 }
 
 /// Counts and hashes what passes, and answers the end of the bytes with an
@@ -160,6 +123,9 @@ impl<R: Read> Read for Verified<R> {
 
 #[cfg(test)]
 mod tests {
+    use image_store::hash::digest_of;
+    use manifests::digest::Algorithm;
+
     use super::*;
 
     fn read(bytes: &[u8], promised: &[u8]) -> Result<Vec<u8>, String> {

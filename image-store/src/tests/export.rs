@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use super::archive::Archive;
 use super::{TestStore, draft, file_of, is_root, run, skipped};
-use crate::hash::Hasher;
+use crate::hash::digest_of;
 use crate::{ImageRecord, LayerKind, OciObjects, Stack, StoreError};
 
 fn sha256(bytes: &[u8]) -> Digest {
-    Hasher::digest(Algorithm::Sha256, bytes)
+    digest_of(Algorithm::Sha256, bytes)
 }
 
 /// An image as the registry has it; `packed` is what its manifest calls the

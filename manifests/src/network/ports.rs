@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use crate::appc::Port;
 use crate::engine::{ForwardedPort, Protocol};
 
 /// One `--port` flag.
@@ -29,6 +30,17 @@ pub struct Declared<'a> {
     pub port: u16,
     /// How many.
     pub count: u16,
+}
+
+impl<'a> From<&'a Port> for Declared<'a> {
+    fn from(port: &'a Port) -> Self {
+        Self {
+            name: port.name.as_str(),
+            protocol: &port.protocol,
+            port: port.port,
+            count: port.count,
+        }
+    }
 }
 
 /// Why a port cannot be forwarded.

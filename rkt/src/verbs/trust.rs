@@ -16,19 +16,20 @@ use fetch::reference::Reference;
 use manifests::appc::ImageManifest;
 use manifests::platform::Platform;
 
+use crate::cli::Context;
 use crate::failure::Failure;
+use crate::fetching;
 
 /// What the words of a line name: an image's name with the labels that it would
 /// have on this machine, whether or not it is stored.
-fn named(word: &str) -> Result<ImageManifest, Failure> {
-    let text = word.to_owned();
-    let (name, version, mut labels) = match Reference::parse_canonical(word) {
-        Ok(Reference::Docker(docker)) => {
+fn named(word: &str, context: &Context) -> Result<ImageManifest, Failure> {
+    let (name, version, mut labels) = match fetching::parse(word, context)? {
+        Reference::Docker(docker) => {
             let name = manifests::oci::name_of(Some(docker.registry()), docker.repository())?;
             (name, docker.tag().map(str::to_owned), Vec::new())
         }
         _ => {
-            let app = fetch::reference::AppName::parse(&text)?;
+            let app = fetch::reference::AppName::parse(word)?;
             let labels = app.labels().iter();
             let labels: Vec<(String, String)> =
                 labels.map(|(n, v)| (n.to_string(), v.clone())).collect();

@@ -287,12 +287,7 @@ fn ports(request: &PodRequest, apps: &[RuntimeApp]) -> Result<Vec<ExposedPort>, 
         .iter()
         .filter_map(|app| app.app.as_ref())
         .flat_map(|app| &app.ports)
-        .map(|port| Declared {
-            name: port.name.as_str(),
-            protocol: &port.protocol,
-            port: port.port,
-            count: port.count,
-        })
+        .map(Declared::from)
         .collect();
     resolve_ports(&request.ports, &declared)?;
     request

@@ -33,7 +33,7 @@ use super::{Body, OciSource, Root, raw_entries};
 use crate::credentials::{Credentials, CredentialsError};
 use crate::error::Reason;
 use crate::reference::{DockerReference, Version};
-use crate::stream::digest_of;
+use image_store::hash::digest_of;
 
 /// What is wrong with a registry.
 #[derive(Debug, thiserror::Error)]

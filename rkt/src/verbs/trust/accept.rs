@@ -35,7 +35,7 @@ impl Simple for Accept {
         let id: ImageId = self.id.parse().map_err(|e| {
             Failure::because(format!("{:?} is not the whole ID of an image", self.id), e)
         })?;
-        let name = pin_name(&super::named(&self.name)?);
+        let name = pin_name(&super::named(&self.name, context)?);
         let policy = context.policy()?;
         let before = policy.pins().get(&name)?;
         let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);

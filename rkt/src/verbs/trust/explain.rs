@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use crate::cli::{Context, Simple};
 use crate::failure::{Failure, Outcome};
+use crate::fetching;
 use crate::output::{self, Format};
 use crate::report;
 
@@ -60,10 +61,10 @@ impl Simple for Explain {
         let format = Format::check(self.format.as_deref())?;
         let policy = context.policy()?;
         let store = context.store()?;
-        let record = stored(&self.name, &store)?;
+        let record = stored(&self.name, &store, context)?;
         let manifest = match &record {
             Some(record) => record.manifest.clone(),
-            None => super::named(&self.name)?,
+            None => super::named(&self.name, context)?,
         };
         let rule = policy.rules().rule_for(&manifest.name);
         let pin_name = pin_name(&manifest);
@@ -90,8 +91,12 @@ impl Simple for Explain {
 }
 
 /// A word that is no reference to a stored image may still be a name.
-fn stored(word: &str, store: &image_store::Store) -> Result<Option<ImageRecord>, Failure> {
-    let reference = fetch::reference::Reference::parse_in(word, &fetch::reference::HostFiles)?;
+fn stored(
+    word: &str,
+    store: &image_store::Store,
+    context: &Context,
+) -> Result<Option<ImageRecord>, Failure> {
+    let reference = fetching::parse(word, context)?;
     Ok(fetch::find(store, &reference, None)?)
 }
 
