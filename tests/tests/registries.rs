@@ -398,5 +398,8 @@ mod hosts {
             .prints("hello\n");
         let listed = host.rkt(["config"]).run().ok();
         assert!(listed.stdout.contains("defaultRegistry"), "{listed}");
+        let explain = |name: &str| host.rkt(["trust", "explain", name]).run().ok().stdout;
+        let short = explain("docker://app:2");
+        assert_eq!(short, explain(&registry.reference("app:2")));
     }
 }
