@@ -136,4 +136,7 @@ pub struct OciObjects {
     pub manifest: Digest,
     /// The image configuration.
     pub config: Digest,
+    /// Its `StopSignal`, for which appc has no word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stop_signal: Option<String>,
 }

@@ -13,13 +13,14 @@ use std::net::IpAddr;
 use std::time::SystemTime;
 
 use image_store::Store;
-use manifests::appc::{PodManifest, RuntimeApp, VolumeSource};
+use manifests::appc::{PodManifest, RuntimeApp};
 use manifests::cni::net_info::NetInfo;
 use manifests::engine::AppStatus;
 use manifests::trust::{Verification, Vouched};
 use serde::Serialize;
 use stage0::boot;
 use stage0::pods::{Pod, PodError, State};
+use stage0::prepare;
 use stage0::start::guests;
 
 /// One pod.
@@ -102,15 +103,9 @@ pub(crate) struct AppReport {
     pub(crate) created_at: Option<i64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) started_at: Option<i64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) finished_at: Option<i64>,
-    /// The app's own status; the number of the signal that ended it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) exit_code: Option<i32>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) signal: Option<i32>,
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) oom_killed: bool,
+    /// How it ended.
+    #[serde(flatten)]
+    pub(crate) end: End,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub(crate) ready: bool,
     /// It has ended and will be started again.
@@ -120,7 +115,7 @@ pub(crate) struct AppReport {
     pub(crate) restarts: u32,
     /// How it ended before it was started again.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) last_exit: Option<LastExit>,
+    pub(crate) last_exit: Option<End>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -133,11 +128,12 @@ pub(crate) struct AppReport {
     pub(crate) user_labels: BTreeMap<String, String>,
 }
 
-/// How an app ended before it was started again.
+/// How an app ended; nothing, if it did not.
 #[derive(Debug, Serialize)]
-pub(crate) struct LastExit {
+pub(crate) struct End {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) finished_at: Option<i64>,
+    /// The app's own status; the number of the signal that ended it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) exit_code: Option<i32>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -146,7 +142,7 @@ pub(crate) struct LastExit {
     pub(crate) oom_killed: bool,
 }
 
-impl fmt::Display for LastExit {
+impl fmt::Display for End {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.signal, self.exit_code) {
             (Some(signal), _) => write!(f, "signal {signal}")?,
@@ -376,14 +372,16 @@ impl AppReport {
             state,
             created_at: of.created_at.map(nanos),
             started_at: nanoseconds(status.started).or_else(|| of.started_at.map(nanos)),
-            finished_at: nanoseconds(status.finished).or_else(|| marked.map(nanos)),
-            exit_code: status.exit_code.or(status.signal),
-            signal: status.signal,
-            oom_killed: status.oom_killed,
+            end: End {
+                finished_at: nanoseconds(status.finished).or_else(|| marked.map(nanos)),
+                exit_code: status.exit_code.or(status.signal),
+                signal: status.signal,
+                oom_killed: status.oom_killed,
+            },
             ready: status.ready && of.state == PodState::Is(State::Running),
             restarting: status.restarting && of.state == PodState::Is(State::Running),
             restarts: status.restarts,
-            last_exit: status.previous.map(|ending| LastExit {
+            last_exit: status.previous.map(|ending| End {
                 finished_at: nanoseconds(Some(ending.finished)),
                 exit_code: ending.exit_code.or(ending.signal),
                 signal: ending.signal,
@@ -391,7 +389,7 @@ impl AppReport {
             }),
             error: status.error,
             verification,
-            mounts: mounts(app, manifest),
+            mounts: mounts(app, manifest, pod),
             user_annotations: section
                 .map(|s| s.user_annotations.clone())
                 .unwrap_or_default(),
@@ -410,28 +408,15 @@ fn image_name(app: &RuntimeApp) -> String {
     }
 }
 
-fn mounts(app: &RuntimeApp, manifest: &PodManifest) -> Vec<MountReport> {
-    let volume = |mount: &manifests::appc::Mount| {
-        mount.app_volume.clone().or_else(|| {
-            let found = manifest.volumes.iter().find(|v| v.name == mount.volume);
-            found.cloned()
-        })
-    };
-    app.mounts
-        .iter()
-        .filter_map(|mount| {
-            let volume = volume(mount)?;
-            Some(MountReport {
-                name: volume.name.to_string(),
-                container_path: mount.path.clone(),
-                host_path: match volume.source {
-                    VolumeSource::Host { source, .. } => source,
-                    VolumeSource::Empty { .. } => String::new(),
-                },
-                read_only: volume.read_only.unwrap_or(false),
-            })
-        })
-        .collect()
+fn mounts(app: &RuntimeApp, manifest: &PodManifest, pod: &Pod) -> Vec<MountReport> {
+    let mounted = prepare::mounted(&pod.path(), manifest, app).into_iter();
+    let report = mounted.map(|volume| MountReport {
+        name: volume.name.to_string(),
+        container_path: volume.target,
+        host_path: volume.source.display().to_string(),
+        read_only: volume.read_only,
+    });
+    report.collect()
 }
 
 /// Who vouched for an image, in a few words.

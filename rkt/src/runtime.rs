@@ -44,6 +44,7 @@ pub(crate) fn runtime(flags: &RuntimeFlags, context: &Context) -> Result<Runtime
         sockets,
         logs: logs(flags)?,
         insecure: context.insecure(),
+        unpack: false,
     })
 }
 

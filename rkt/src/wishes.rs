@@ -33,7 +33,7 @@ impl Wishes<'_> {
     /// The pod that is wished for, its images fetched if need be.
     pub(crate) fn blueprint(self, store: &Store, context: &Context) -> Result<Blueprint, Failure> {
         if let Some(file) = &self.pod.pod_manifest {
-            self.check_manifest_alone()?;
+            self.check_manifest_alone(context)?;
             let blueprint = Blueprint::from_file(file, store)?;
             context.check_trust(&blueprint.images)?;
             return Ok(blueprint);
@@ -44,7 +44,8 @@ impl Wishes<'_> {
             ));
         }
         let environment = pod_environment(self.environment)?;
-        let policy = self.fetching.pull_policy.unwrap_or(PullPolicy::New);
+        let policy = self.fetching.policy(|text| context.tell(text))?;
+        let policy = policy.unwrap_or(PullPolicy::New);
         let records = fetching::images(&self.images, policy, self.quiet, store, context)?;
         context.check_trust(&records)?;
         let apps = self.images.apps.into_iter().zip(&records);
@@ -61,7 +62,7 @@ impl Wishes<'_> {
             mounts: self.images.mounts,
             ports: self.pod.port.clone(),
             environment,
-            mutable: false,
+            ..PodRequest::default()
         };
         let caller = (
             rustix::process::geteuid().as_raw(),
@@ -75,13 +76,13 @@ impl Wishes<'_> {
     }
 
     /// A manifest says everything; a flag that adds to it would be ignored.
-    fn check_manifest_alone(&self) -> Result<(), Failure> {
+    fn check_manifest_alone(&self, context: &Context) -> Result<(), Failure> {
         let EnvironmentFlags {
             inherit_env,
             set_env,
             set_env_file,
         } = self.environment;
-        let policy = self.fetching.pull_policy;
+        let policy = self.fetching.policy(|text| context.tell(text))?;
         let conflict = !self.images.apps.is_empty()
             || !self.images.mounts.is_empty()
             || !self.pod.volume.is_empty()
@@ -158,6 +159,11 @@ pub(crate) fn overrides(flags: AppFlags) -> Result<Overrides, Failure> {
     for (name, value) in [
         (behaviour::RESTART, flags.restart.map(|r| r.to_string())),
         (behaviour::READY, flags.ready),
+        (behaviour::STOP_SIGNAL, flags.stop_signal),
+        (
+            behaviour::STOP_TIMEOUT,
+            flags.stop_timeout.map(|seconds| seconds.to_string()),
+        ),
         (behaviour::STDIN, flags.stdin),
         (behaviour::STDOUT, flags.stdout),
         (behaviour::STDERR, flags.stderr),
@@ -167,7 +173,6 @@ pub(crate) fn overrides(flags: AppFlags) -> Result<Overrides, Failure> {
             annotations.insert(0, (name.parse()?, value));
         }
     }
-    let pairs = |flags: Vec<KeyValue>| flags.into_iter().map(|KeyValue(k, v)| (k, v)).collect();
     Ok(Overrides {
         name: flags.name,
         exec: flags.exec,
@@ -179,8 +184,8 @@ pub(crate) fn overrides(flags: AppFlags) -> Result<Overrides, Failure> {
         mounts: flags.mount,
         read_only_rootfs: flags.readonly_rootfs,
         annotations,
-        user_annotations: pairs(flags.user_annotation),
-        user_labels: pairs(flags.user_label),
+        user_annotations: cli::pairs(flags.user_annotation),
+        user_labels: cli::pairs(flags.user_label),
         memory: flags.memory,
         cpu: flags.cpu,
         cpu_shares: flags.cpu_shares,
@@ -197,7 +202,7 @@ pub(crate) fn overrides(flags: AppFlags) -> Result<Overrides, Failure> {
 }
 
 /// Pairs whose keys have to be names of a kind.
-fn names<N: std::str::FromStr<Err = NameError>>(
+pub(crate) fn names<N: std::str::FromStr<Err = NameError>>(
     flags: Vec<KeyValue>,
 ) -> Result<Vec<(N, String)>, NameError> {
     flags

@@ -257,6 +257,7 @@ mod tests {
             logs: None,
             metadata: None,
             insecure: manifests::insecure::InsecureOptions::default(),
+            unpack: false,
         }
     }
 

@@ -26,7 +26,7 @@ use rustix::io::FdFlags;
 
 use crate::behaviour::{self, Behaviour};
 use crate::images::{AppRoot, Images, ROOTFS};
-use crate::metadata::{self, MetadataError};
+use crate::metadata::{self, Identity, MetadataError};
 use crate::names;
 use crate::networks;
 use crate::pods::{APPS, OwnedPod, Place, PodError};
@@ -37,12 +37,6 @@ use crate::resolved::{ResolvedApp, ResolvedMount};
 use crate::sockets::Passed;
 use crate::spec::{self, HostFacts, PodFacts, SpecError};
 use crate::stage1::{Stage1, Stage1Error};
-
-/// What asks an app to stop, unless its image says otherwise.
-const STOP_SIGNAL: i32 = rustix::process::Signal::TERM.as_raw();
-
-/// Seconds from there to SIGKILL.
-const STOP_TIMEOUT: u32 = 10;
 
 /// Where an app finds the socket on which it says that it is ready.
 const NOTIFY_TARGET: &str = "/run/systemd/notify";
@@ -70,6 +64,8 @@ pub struct Runtime {
     pub sockets: Passed,
     /// Which protections are off.
     pub insecure: InsecureOptions,
+    /// Apps that are added later are unpacked.
+    pub unpack: bool,
 }
 
 /// Why a pod could not be started.
@@ -174,8 +170,8 @@ fn hand_over(
         .map(|image| &image.manifest)
         .collect();
     let known = metadata::register(socket, pod.uuid(), &blueprint.manifest, &manifests)?;
-    let url = format!("http://{host}:{}/{}", known.port, known.token);
-    let written = write_down(pod, blueprint, images, runtime, Some(&url), tell);
+    let identity = Identity::new(socket, host, known);
+    let written = write_down(pod, blueprint, images, runtime, Some(identity), tell);
     if written.is_err() {
         // The error that brought us here is the one to tell.
         let _forgotten = metadata::unregister(socket, pod.uuid());
@@ -183,23 +179,21 @@ fn hand_over(
     written
 }
 
-/// `identity` is the pod's URL at the metadata service.
+/// `identity` is the pod's at the metadata service.
 fn write_down(
     pod: &mut OwnedPod,
     blueprint: &Blueprint,
     images: &Images<'_>,
     runtime: &Runtime,
-    identity: Option<&str>,
+    identity: Option<Identity>,
     tell: &mut dyn FnMut(&str),
 ) -> Result<Vec<OwnedFd>, StartError> {
     let mut engine = resolve(pod, blueprint, images, runtime, tell)?;
-    if let Some(url) = identity {
-        for app in &mut engine.apps {
-            environment::set(&mut app.spec, "AC_METADATA_URL", url);
-        }
+    if let Some(identity) = &identity {
+        engine.apps.iter_mut().for_each(|app| identity.give(app));
     }
     if engine.mutable {
-        guests::keep(&pod.path(), runtime)?;
+        guests::keep(&pod.path(), runtime, identity)?;
     }
     if let Some(reason) = images.fallback() {
         tell(&format!("disabling overlay support: \"{reason}\""));
@@ -407,10 +401,11 @@ fn resolve_app(
             reason: "an app with a terminal is not started again".to_owned(),
         });
     }
-    let mut mounts: Vec<ResolvedMount> = volumes::place(&blueprint.manifest, runtime_app, app)?
-        .iter()
-        .map(|place| place.resolve(pod))
-        .collect::<Result<_, _>>()?;
+    let mut mounts: Vec<ResolvedMount> =
+        volumes::place(&blueprint.manifest, runtime_app, &app.mount_points)?
+            .iter()
+            .map(|place| place.resolve(pod))
+            .collect::<Result<_, _>>()?;
     let mut environment =
         environment::of_process(&app.environment, name, term.flatten().as_deref());
     if behaviour.ready == Readiness::Notify {
@@ -464,8 +459,8 @@ fn engine_app(
         },
         pre_start: handler(EventName::PreStart),
         post_stop: handler(EventName::PostStop),
-        stop_signal: STOP_SIGNAL,
-        stop_timeout: STOP_TIMEOUT,
+        stop_signal: resolved.behaviour.stop_signal,
+        stop_timeout: resolved.behaviour.stop_timeout,
         sockets: Vec::new(),
         restart: resolved.behaviour.restart,
         ready: resolved.behaviour.ready,

@@ -1,5 +1,8 @@
 //! Pods of one app that is a shell: what most tests of a running pod need.
 
+use std::fs;
+
+use crate::cmd::eventually;
 use crate::{Aci, Cmd, Host, Output};
 
 /// The image `example.com/sh`, whose exec is `/bin/sh -c`.
@@ -28,6 +31,20 @@ pub fn app(host: &Host, flags: &[&str], script: &str) -> Output {
     words.extend(flags);
     words.extend(["--", script]);
     host.rkt(words).run()
+}
+
+/// The process of an app that runs, as soon as it is known.
+#[track_caller]
+pub fn app_pid(host: &Host, uuid: &str, app: &str) -> i32 {
+    let file = host
+        .data()
+        .join(format!("pods/run/{uuid}/apps/{app}/status"));
+    let read = || -> Option<i64> {
+        let status: serde_json::Value = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
+        status["pid"].as_i64()
+    };
+    eventually("the app's process to be known", || read().is_some());
+    i32::try_from(read().unwrap()).unwrap()
 }
 
 /// A script that must succeed.

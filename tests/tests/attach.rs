@@ -9,13 +9,8 @@ use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::Signal;
 use tests::pty::Pty;
-use tests::{Aci, Cmd, Host, Running};
-
-fn host() -> Host {
-    let host = Host::new();
-    host.fetch_aci(&Aci::busybox("example.com/sh", &["/bin/sh", "-c"]));
-    host
-}
+use tests::shell::host;
+use tests::{Cmd, Host, Running};
 
 /// A pod of one app with these flags, when it is ready.
 fn pod(host: &Host, flags: &[&str], script: &str) -> Running {

@@ -9,14 +9,8 @@ use std::fs;
 
 use nix::sys::signal::Signal;
 use tests::pty::Pty;
-use tests::{Aci, Cmd, Host, Running};
-
-/// A host with the image `example.com/sh`, whose exec is `/bin/sh -c`.
-fn host() -> Host {
-    let host = Host::new();
-    host.fetch_aci(&Aci::busybox("example.com/sh", &["/bin/sh", "-c"]));
-    host
-}
+use tests::shell::{self, host};
+use tests::{Cmd, Host, Running};
 
 /// Prints `up` and stays.
 const STAY: &str = "echo up; exec sleep 1000";
@@ -41,14 +35,7 @@ fn enter(host: &Host, script: &str) -> Cmd {
 }
 
 fn app_pid(host: &Host) -> i32 {
-    let file = format!("pods/run/{}/apps/sh/status", host.last_uuid());
-    let path = host.data().join(file);
-    let read = || -> Option<i64> {
-        let status: serde_json::Value = serde_json::from_slice(&fs::read(&path).ok()?).ok()?;
-        status["pid"].as_i64()
-    };
-    tests::cmd::eventually("the app's process to be known", || read().is_some());
-    i32::try_from(read().unwrap()).unwrap()
+    shell::app_pid(host, &host.last_uuid(), "sh")
 }
 
 /// What `/proc/PID/status` of the app says, to compare by.

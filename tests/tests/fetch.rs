@@ -266,6 +266,29 @@ fn a_stored_image_is_not_fetched_again() {
         .run()
         .ok()
         .prints(SEEN);
+    // The words of rkt 1.x.
+    let out = host
+        .unsigned(["run", "--net=none", "--store-only", &reference])
+        .run()
+        .ok();
+    assert_eq!(out.stdout, SEEN, "{out}");
+    assert!(
+        out.stderr
+            .contains("Flag --store-only has been deprecated, please use --pull-policy=never"),
+        "{out}"
+    );
+    for verb in ["run", "prepare", "fetch"] {
+        let words = [verb, "--store-only", "--no-store", &reference];
+        let out = host.unsigned(words).run().code_is(254);
+        let says = "both --store-only and --no-store specified";
+        assert!(out.stderr.contains(says), "{out}");
+        host.unsigned([verb, "--no-store", &reference])
+            .run()
+            .code_is(254);
+    }
+    host.unsigned(["fetch", "--store-only", &reference])
+        .run()
+        .ok();
     let out = host
         .unsigned(["fetch", "--pull-policy=update", &reference])
         .run();

@@ -83,6 +83,49 @@ fn through_a_network_of_the_pods_own() {
 }
 
 #[test]
+fn an_app_that_is_added_learns_it_too() {
+    let host = host();
+    let service = service(&host);
+    let file = host.path().join("uuid");
+    let mut sandbox = host
+        .rkt(["app", "sandbox", "--net=host", "--mds-register"])
+        .arg(format!("--uuid-file-save={}", file.display()))
+        .spawn();
+    tests::cmd::eventually("the UUID", || {
+        std::fs::read(&file).is_ok_and(|b| b.len() == 36)
+    });
+    let uuid = std::fs::read_to_string(&file).unwrap();
+    host.rkt(["status", "--wait-ready=20s", &uuid]).run().ok();
+    let add = |name: &str| {
+        let script = format!(
+            "{ASK}/pod/uuid; echo; wget -qO- $u/apps/first/annotations/homepage && \
+             wget -qO- $u/pod/manifest | grep -q '\"second\"' && echo both; echo end; \
+             exec sleep 1000"
+        );
+        let name = format!("--name={name}");
+        let words = ["app", "add", &uuid, "example.com/sh", &name, "--"];
+        host.rkt(words).arg(script).run()
+    };
+    add("first").ok();
+    add("second").ok();
+    host.rkt(["app", "start", &uuid, "--app=second"]).run().ok();
+    sandbox.wait_for("[second] end");
+    let said = sandbox.stdout();
+    assert!(said.contains(&format!("[second] {uuid}\n")), "{said}");
+    assert!(said.contains("both\n"), "{said}");
+    host.rkt(["app", "rm", &uuid, "--app=first"]).run().ok();
+    // A service that went away is no reason to refuse an app.
+    drop(service);
+    let out = add("third").ok();
+    assert!(
+        out.stderr.contains("warning: the metadata service"),
+        "{out}"
+    );
+    host.rkt(["stop", &uuid]).run().ok();
+    sandbox.wait().ok();
+}
+
+#[test]
 fn nothing_is_registered_unless_asked_and_failures_are_told() {
     let host = host();
     run(&host, "--net=host", "true").fails(254, "run", &["metadata service is not running"]);

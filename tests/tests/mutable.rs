@@ -10,13 +10,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use tests::cmd::eventually;
+use tests::shell::host;
 use tests::{Aci, Host, Output, Running};
-
-fn host() -> Host {
-    let host = Host::new();
-    host.fetch_aci(&Aci::busybox("example.com/sh", &["/bin/sh", "-c"]));
-    host
-}
 
 /// A running pod without apps.
 struct Sandbox<'a> {
@@ -211,6 +206,191 @@ fn an_added_app_has_its_volumes_handlers_and_policy() {
     eventually("the handlers", || {
         fs::read_to_string(&order).unwrap() == both
     });
+    pod.stop().ok();
+}
+
+mod volumes {
+    use super::*;
+
+    fn lines(pod: &mut Sandbox, app: &str) -> Vec<String> {
+        let prefix = format!("[{app}] ");
+        let all = pod.supervisor.stdout();
+        let lines = all.lines().filter_map(|line| line.strip_prefix(&prefix));
+        lines.map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn of_the_pod_are_shared_and_of_an_app_its_own() {
+        let host = host();
+        let source = host.path().join("source");
+        fs::create_dir(&source).unwrap();
+        fs::write(source.join("file"), "of the host\n").unwrap();
+        let shared = ["--volume=shared,kind=empty,mode=1777"];
+        let mut pod = Sandbox::new(&host, &shared);
+        let own = format!(
+            "--mnt-volume=name=own,kind=host,source={},target=/own,readOnly=true",
+            source.display()
+        );
+        let add = |name: &str, mount: &str, script: &str| {
+            let words = ["app", "add", mount, &pod.uuid, "example.com/sh"];
+            host.rkt(words)
+                .arg(format!("--name={name}"))
+                .args(["--mount=volume=shared,target=/shared", "--", script])
+                .run()
+                .ok();
+        };
+        let script = "cat /own/file; touch /own/x || echo read-only; echo from a >/shared/a; \
+            echo end; exec sleep 1000";
+        add("a", &own, script);
+        let scratch = "--mnt-volume=scratch,kind=empty,mode=0700,uid=5,target=/scratch";
+        let script = "cat /shared/a; stat -c '%a %u' /scratch; touch /scratch/was-here; \
+            ls /own 2>/dev/null; echo end; exec sleep 1000";
+        add("b", scratch, script);
+        for app in ["a", "b"] {
+            pod.app("start", app).ok();
+            pod.supervisor.wait_for(&format!("[{app}] end"));
+        }
+        assert_eq!(lines(&mut pod, "a"), ["of the host", "read-only", "end"]);
+        assert_eq!(lines(&mut pod, "b"), ["from a", "700 5", "end"]);
+        // What is mounted is told.
+        let told = pod.app("status", "a").ok().stdout;
+        let line = told
+            .lines()
+            .find_map(|l| l.strip_prefix("mounts="))
+            .unwrap();
+        let data = pod.path().canonicalize().unwrap();
+        let expected = [
+            format!(
+                "{}:/shared:(read_only:false)",
+                data.join("volumes/shared").display()
+            ),
+            format!("{}:/own:(read_only:true)", source.display()),
+        ];
+        assert_eq!(line.split(',').collect::<Vec<_>>(), expected);
+        // A volume of an app alone goes with it, one of the pod stays.
+        let volumes = pod.path().join("volumes");
+        assert!(volumes.join("b-scratch/was-here").exists());
+        pod.app("rm", "b").ok();
+        assert!(!volumes.join("b-scratch").exists());
+        assert!(volumes.join("shared/a").exists());
+        pod.stop().ok();
+    }
+
+    #[test]
+    fn that_are_not_there_are_named() {
+        let host = host();
+        let pod = Sandbox::new(&host, &[]);
+        let add = |words: &[&str]| {
+            let fixed = ["app", "add", &pod.uuid];
+            host.rkt([&fixed[..], words].concat()).run()
+        };
+        let mount = "--mount=volume=none,target=/x";
+        add(&["example.com/sh", mount]).fails(254, "add", &["/x", "\"none\" not found"]);
+        let gone = "--mnt-volume=name=v,kind=host,source=/no/such,target=/x";
+        add(&[gone, "example.com/sh"]).fails(254, "add", &["/no/such"]);
+        add(&["--name=x", "example.com/sh"]).fails(254, "add", &["must follow its image"]);
+        assert_eq!(pod.list(), "");
+        assert!(!pod.path().join("apps/sh").exists());
+        pod.stop().ok();
+    }
+}
+
+#[test]
+fn an_added_app_is_told_about_like_any() {
+    let host = host();
+    let flags = ["--user-label=tier=back", "--annotation=example.com/a=b"];
+    let mut pod = Sandbox::new(&host, &flags);
+    let words = [
+        "--user-annotation=who=me",
+        "--user-label=a=1",
+        "--user-label=b=2",
+    ];
+    pod.add("a", &words, "echo up; exec sleep 1000").ok();
+    pod.app("start", "a").ok();
+    pod.supervisor.wait_for("[a] up");
+    let told = pod.app("status", "a").ok();
+    assert!(
+        told.stdout
+            .contains("\nuser_annotations=who=me\nuser_labels=a=1,b=2\nready=true\n"),
+        "{told}"
+    );
+    let listed = host
+        .rkt(["app", "list", "--format=json", &pod.uuid])
+        .run()
+        .ok();
+    let one = host
+        .rkt(["app", "status", "--app=a", "--format=json", &pod.uuid])
+        .run()
+        .ok()
+        .json();
+    let listed = listed.json()[0].clone();
+    for key in ["name", "state", "image_id", "user_labels", "started_at"] {
+        assert_eq!(listed[key], one[key], "{key}");
+    }
+    let manifest = host.rkt(["cat-manifest", &pod.uuid]).run().ok().json();
+    assert_eq!(manifest["userLabels"], json!({"tier": "back"}));
+    let annotation = json!({"name": "example.com/a", "value": "b"});
+    assert!(
+        manifest["annotations"]
+            .as_array()
+            .unwrap()
+            .contains(&annotation)
+    );
+    pod.stop().ok();
+}
+
+#[test]
+fn an_added_app_is_asked_to_stop_by_its_own_signal() {
+    let host = host();
+    let mut pod = Sandbox::new(&host, &[]);
+    let script =
+        "trap 'echo told; exit 5' USR1; trap '' TERM; echo up; while :; do sleep 0.1; done";
+    pod.add("a", &["--stop-signal=SIGUSR1"], script).ok();
+    let deaf = "trap '' TERM; echo up; while :; do sleep 0.1; done";
+    pod.add("b", &["--stop-timeout=1s"], deaf).ok();
+    for app in ["a", "b"] {
+        pod.app("start", app).ok();
+        pod.supervisor.wait_for(&format!("[{app}] up"));
+    }
+    pod.app("stop", "a").ok();
+    assert!(pod.supervisor.stdout().contains("[a] told"));
+    assert!(
+        pod.app("status", "a")
+            .ok()
+            .stdout
+            .contains("\nexit_code=5\n")
+    );
+    let since = std::time::Instant::now();
+    pod.app("stop", "b").ok();
+    let took = since.elapsed();
+    assert!((800..5000).contains(&took.as_millis()), "{took:?}");
+    assert!(pod.app("status", "b").ok().stdout.contains("\nsignal=9\n"));
+    pod.stop().ok();
+}
+
+#[test]
+fn a_pod_that_unpacks_unpacks_added_apps_too() {
+    let host = host();
+    let mut pod = Sandbox::new(&host, &["--no-overlay"]);
+    pod.add("a", &[], "echo x >/new; echo up; exec sleep 1000")
+        .ok();
+    pod.app("start", "a").ok();
+    pod.supervisor.wait_for("[a] up");
+    assert!(pod.path().join("apps/a/rootfs/new").exists());
+    pod.stop().ok();
+}
+
+#[test]
+fn an_image_that_would_not_be_let_in_is_not_added() {
+    let host = host();
+    let pod = Sandbox::new(&host, &[]);
+    let rules = json!({"rktKind": "trust", "rktVersion": "v1", "rules": [
+        {"prefix": "example.com/sh", "level": "reject"},
+    ]});
+    fs::create_dir_all(host.config().join("trust.d")).unwrap();
+    fs::write(host.config().join("trust.d/r.json"), rules.to_string()).unwrap();
+    pod.add("a", &[], "exit 0").code_is(254);
+    assert_eq!(pod.list(), "");
     pod.stop().ok();
 }
 

@@ -13,13 +13,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tests::cmd::eventually;
+use tests::shell::{app_pid, host};
 use tests::{Aci, Cmd, Host};
-
-fn host() -> Host {
-    let host = Host::new();
-    host.fetch_aci(&Aci::busybox("example.com/sh", &["/bin/sh", "-c"]));
-    host
-}
 
 fn pod(host: &Host, flags: &[&str], script: &str) -> Cmd {
     let mut words = vec!["run", "--net=none", "example.com/sh", "--name=app"];
@@ -43,16 +38,6 @@ fn file(host: &Host, name: &str) -> bool {
 /// Counts its starts in a file, then does the rest.
 fn counting(rest: &str) -> String {
     format!("echo x >>/count; {rest}")
-}
-
-fn app_pid(host: &Host, uuid: &str) -> i32 {
-    let file = host.data().join(format!("pods/run/{uuid}/apps/app/status"));
-    let read = || -> Option<i64> {
-        let status: Value = serde_json::from_slice(&fs::read(&file).ok()?).ok()?;
-        status["pid"].as_i64()
-    };
-    eventually("the app's process to be known", || read().is_some());
-    i32::try_from(read().unwrap()).unwrap()
 }
 
 mod restarts {
@@ -236,7 +221,7 @@ mod readiness {
         let mut running = pod(&host, &flags, "echo up; exec sleep 1000").spawn();
         running.wait_for("up");
         let uuid = host.last_uuid();
-        let pid = super::app_pid(&host, &uuid);
+        let pid = app_pid(&host, &uuid, "app");
         let socket = format!("/proc/{pid}/root/run/systemd/notify");
         let sender = std::os::unix::net::UnixDatagram::unbound().unwrap();
         sender.send_to(b"STATUS=starting", &socket).unwrap();
@@ -251,6 +236,75 @@ mod readiness {
                 .stdout
                 .contains("NOTIFY_SOCKET=/run/systemd/notify\n"),
             "{environment}"
+        );
+    }
+}
+
+mod stopping {
+    use super::*;
+    use tests::OciImage;
+
+    /// Says which signal it got, and ends.
+    const EARS: &str = "for s in INT TERM USR1 USR2; do trap \"echo $s; exit 0\" $s; done; \
+        echo up; while :; do sleep 0.05; done";
+
+    #[test]
+    fn an_image_says_by_which_signal_and_a_flag_otherwise() {
+        let host = host();
+        let mut image = OciImage::busybox(&["/bin/sh", "-c", EARS]);
+        image.config["StopSignal"] = "SIGUSR1".into();
+        let id = host.fetch_oci(&image, "ears");
+        for (flags, signal) in [
+            (&[][..], "USR1"),
+            (&["--stop-signal=USR2"], "USR2"),
+            (&["--stop-signal=2"], "INT"),
+        ] {
+            let words = [&["run", "--net=none", &id], flags].concat();
+            let mut running = host.rkt(words).spawn();
+            running.wait_for("up");
+            host.rkt(["stop", &host.last_uuid()]).run().ok();
+            let out = running.wait().ok();
+            assert_eq!(out.stdout, format!("up\n{signal}\n"), "{out}");
+        }
+        let mut running = pod(&host, &[], EARS).spawn();
+        running.wait_for("up");
+        host.rkt(["stop", &host.last_uuid()]).run().ok();
+        assert_eq!(running.wait().ok().stdout, "up\nTERM\n");
+        pod(&host, &["--stop-signal=SIGNOT"], "true")
+            .run()
+            .code_is(254);
+    }
+
+    #[test]
+    fn the_last_app_goes_first_each_in_its_own_time() {
+        let host = host();
+        let app = |name: &str, rest: &str| {
+            let script = format!("trap 'sleep 0.2; echo {name}; exit 0' TERM; {rest}");
+            format!("{script}; echo up-{name}; while :; do sleep 0.05; done")
+        };
+        let deaf = app("deaf", "trap '' TERM");
+        let mut running = host
+            .rkt(["run", "--net=none", "example.com/sh", "--name=one", "--"])
+            .arg(app("one", ":"))
+            .args(["---", "example.com/sh", "--name=deaf", "--stop-timeout=1s"])
+            .args(["--", &deaf])
+            .args(["---", "example.com/sh", "--name=three", "--"])
+            .arg(app("three", ":"))
+            .spawn();
+        for name in ["one", "deaf", "three"] {
+            running.wait_for(&format!("up-{name}"));
+        }
+        let since = Instant::now();
+        let uuid = host.last_uuid();
+        host.rkt(["stop", &uuid]).run().ok();
+        let out = running.wait();
+        assert!(since.elapsed() < Duration::from_secs(8), "{out}");
+        let said: Vec<&str> = out.stdout.lines().filter(|l| !l.contains("up-")).collect();
+        assert_eq!(said, ["[three] three", "[one] one"], "{out}");
+        let status = host.rkt(["status", &uuid]).run().ok();
+        assert!(
+            status.stdout.contains("\napp-deaf-killed=signal 9\n"),
+            "{status}"
         );
     }
 }
@@ -358,7 +412,7 @@ mod bad_ends {
         let mut running = pod(&host, &["--restart=always"], "echo up; exec sleep 1000").spawn();
         running.wait_for("up");
         let uuid = host.last_uuid();
-        let pid = app_pid(&host, &uuid);
+        let pid = app_pid(&host, &uuid, "app");
         running.signal(Signal::SIGKILL);
         running.wait();
         eventually("the app to die", || {

@@ -230,6 +230,10 @@ fn commit_oci(
             let record = ImageRecord {
                 manifest: converted.manifest,
                 verification,
+                oci: record.oci.map(|oci| OciObjects {
+                    stop_signal: converted.stop_signal,
+                    ..oci
+                }),
                 ..*record
             };
             return commit(context, &id, || staging.amend(record, names));
@@ -241,7 +245,11 @@ fn commit_oci(
     let draft = image_store::ImageDraft {
         id: id.clone(),
         manifest: converted.manifest,
-        oci: Some(OciObjects { manifest, config }),
+        oci: Some(OciObjects {
+            manifest,
+            config,
+            stop_signal: converted.stop_signal,
+        }),
         rootfs: image_store::Stack::flat(layers),
         names,
         verification,

@@ -51,6 +51,7 @@ fn commit_oci(test: &TestStore, tar: &[u8], packed: Option<&Digest>) -> ImageRec
     let oci = OciObjects {
         manifest: object(&manifest),
         config: object(&config),
+        stop_signal: None,
     };
     let mut writer = staging.layer(Algorithm::Sha256, LayerKind::Oci).unwrap();
     writer.write_all(tar).unwrap();

@@ -129,6 +129,7 @@ fn a_record_names_only_what_exists() {
     draft.oci = Some(crate::OciObjects {
         manifest: absent(),
         config: absent(),
+        stop_signal: None,
     });
     let error = staging.commit(draft).unwrap_err();
     assert!(matches!(error, StoreError::MissingObject(_)), "{error}");

@@ -41,6 +41,8 @@ pub struct Source<'a> {
 pub struct Converted {
     /// The manifest; it is valid.
     pub manifest: ImageManifest,
+    /// The signal that asks the app to stop, for which appc has no word.
+    pub stop_signal: Option<String>,
     /// What had to be left out or changed, one line each, for the user.
     pub warnings: Vec<String>,
 }
@@ -59,7 +61,13 @@ pub fn to_appc(config: &Config, source: &Source<'_>) -> Result<Converted, NameEr
         .as_ref()
         .map(|c| app(c, &mut warnings));
     manifest.annotations = annotations(config, source, &mut warnings);
-    Ok(Converted { manifest, warnings })
+    let run = config.image.config().as_ref();
+    let stop_signal = run.and_then(|run| run.stop_signal().clone());
+    Ok(Converted {
+        manifest,
+        stop_signal: stop_signal.filter(|signal| !signal.is_empty()),
+        warnings,
+    })
 }
 
 /// What an image is called that comes from there.

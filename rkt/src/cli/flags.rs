@@ -84,6 +84,12 @@ pub(crate) struct AppFlags {
     /// program of the app ends with 0) [default: started, or what the image says]
     #[arg(long, value_name = "WHEN", value_parser = values::readiness)]
     pub(crate) ready: Option<String>,
+    /// Signal that asks it to stop [default: what the image says, else SIGTERM]
+    #[arg(long, value_name = "SIGNAL", value_parser = values::signal)]
+    pub(crate) stop_signal: Option<String>,
+    /// Time from that signal to SIGKILL [default: 10s]
+    #[arg(long, value_name = "DURATION", value_parser = values::grace)]
+    pub(crate) stop_timeout: Option<u32>,
     /// Standard input: null, stream or tty (see rkt attach) [default: null]
     #[arg(long, value_name = "MODE", value_parser = values::stdin)]
     pub(crate) stdin: Option<String>,
@@ -137,6 +143,42 @@ pub(crate) struct ImageFlags {
     /// When to ask where the image came from
     #[arg(long, value_name = "new|update|never")]
     pub(crate) pull_policy: Option<PullPolicy>,
+    /// What --pull-policy=never says
+    #[arg(long, hide = true)]
+    store_only: bool,
+    /// What --pull-policy=update says
+    #[arg(long, hide = true)]
+    no_store: bool,
+}
+
+impl ImageFlags {
+    /// The policy that was asked for, in old words or new ones; `tell` hears
+    /// which words are old.
+    pub(crate) fn policy(
+        &self,
+        tell: impl Fn(&str),
+    ) -> Result<Option<PullPolicy>, crate::failure::Failure> {
+        let old = match (self.store_only, self.no_store) {
+            (false, false) => return Ok(self.pull_policy),
+            (true, true) => {
+                return Err(crate::failure::Failure::new(
+                    "both --store-only and --no-store specified",
+                ));
+            }
+            (true, false) => ("store-only", PullPolicy::Never, "never"),
+            (false, true) => ("no-store", PullPolicy::Update, "update"),
+        };
+        let (flag, policy, word) = old;
+        tell(&format!(
+            "Flag --{flag} has been deprecated, please use --pull-policy={word}"
+        ));
+        match self.pull_policy {
+            Some(other) if other != policy => Err(crate::failure::Failure::new(format!(
+                "--{flag} and --pull-policy contradict each other"
+            ))),
+            _ => Ok(Some(policy)),
+        }
+    }
 }
 
 // What a pod shares with the host while it runs.

@@ -15,6 +15,8 @@ pub(crate) struct TypedImage {
     pub(crate) flags: AppFlags,
     /// Its arguments: empty without `--`.
     pub(crate) args: Vec<String>,
+    /// Nothing stands behind the word.
+    pub(crate) bare: bool,
 }
 
 /// Everything on the line that is about images.
@@ -39,6 +41,7 @@ impl Images {
                 .map(|app| {
                     Ok(TypedImage {
                         reference: app.image,
+                        bare: app.flags.is_empty() && app.args.is_none(),
                         flags: flags(app.flags)?,
                         args: app.args.unwrap_or_default(),
                     })

@@ -42,10 +42,26 @@ impl FromStr for KeyValue {
     }
 }
 
+/// Keys with their values.
+pub(crate) fn pairs(flags: Vec<KeyValue>) -> Vec<(String, String)> {
+    flags.into_iter().map(|KeyValue(k, v)| (k, v)).collect()
+}
+
 /// When an app is ready; goes out as it came in, for it becomes an annotation.
 pub(crate) fn readiness(s: &str) -> Result<String, BadValue> {
     s.parse::<Readiness>().map_err(BadValue::from)?;
     Ok(s.to_owned())
+}
+
+/// A signal; goes out as it came in, for it becomes an annotation.
+pub(crate) fn signal(s: &str) -> Result<String, BadValue> {
+    behaviour::parse_signal(s).map_err(BadValue::from)?;
+    Ok(s.to_owned())
+}
+
+/// The seconds of a grace period.
+pub(crate) fn grace(s: &str) -> Result<u32, BadValue> {
+    behaviour::grace_seconds(duration(s)?).map_err(BadValue::from)
 }
 
 /// What is behind standard input; goes out as it came in.
@@ -143,6 +159,36 @@ fn read_volume(s: &str) -> Result<Volume, BadValue> {
         name,
         source,
         read_only,
+    })
+}
+
+/// `name=NAME,target=PATH,kind=…` and what else `--volume` takes: a volume of
+/// one app, and where it is.
+pub(crate) fn mnt_volume(s: &str) -> Result<Mount, BadValue> {
+    let wrong = |e: BadValue| BadValue(format!("invalid value in --mnt-volume flag {s:?}: {e}"));
+    let (mut name, mut target, mut rest) = (None, None, String::new());
+    for (place, part) in s.split(',').enumerate() {
+        match part.split_once('=') {
+            Some(("name", value)) if name.is_none() => name = Some(value),
+            Some(("target", value)) if target.is_none() => target = Some(value),
+            None if place == 0 => name = Some(part),
+            _ => {
+                rest.push(',');
+                rest.push_str(part);
+            }
+        }
+    }
+    let (Some(name), Some(target)) = (name, target) else {
+        return bad("it needs name=NAME and target=PATH").map_err(wrong);
+    };
+    if !target.starts_with('/') {
+        return bad(format_args!("target {target:?} must be an absolute path")).map_err(wrong);
+    }
+    let volume = read_volume(&format!("{name}{rest}")).map_err(wrong)?;
+    Ok(Mount {
+        volume: volume.name.clone(),
+        path: target.to_owned(),
+        app_volume: Some(volume),
     })
 }
 
@@ -369,6 +415,27 @@ mod tests {
             "v",
         ] {
             assert!(mount(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn volumes_of_one_app() {
+        let m = mnt_volume("name=d,kind=host,source=/srv,target=/data,readOnly=true").unwrap();
+        assert_eq!((m.volume.as_str(), m.path.as_str()), ("d", "/data"));
+        assert_eq!(m.app_volume.unwrap().read_only, Some(true));
+        assert!(mnt_volume("d,kind=empty,target=/data").is_ok());
+        for (text, why) in [
+            ("kind=empty,target=/d", "needs name=NAME"),
+            ("name=d,kind=empty", "target=PATH"),
+            ("name=d,kind=empty,target=d", "absolute"),
+            ("name=d,kind=host,target=/d", "needs source"),
+            (
+                "name=d,name=e,kind=empty,target=/d",
+                "unknown volume parameter \"name\"",
+            ),
+        ] {
+            let error = mnt_volume(text).unwrap_err().to_string();
+            assert!(error.contains(why), "{text}: {error}");
         }
     }
 

@@ -87,6 +87,10 @@ pub(super) const APP: &[Key] = &[
     key("CapabilitiesRemove", "caps-remove", Kind::Joined),
     key("Seccomp", "seccomp", Kind::One),
     key("OOMScoreAdjust", "oom-score-adj", Kind::One),
+    key("Restart", "restart", Kind::One),
+    key("Ready", "ready", Kind::One),
+    key("StopSignal", "stop-signal", Kind::One),
+    key("StopTimeout", "stop-timeout", Kind::One),
 ];
 
 /// Keys of `[Service]` whose value is rkt's business.

@@ -1,21 +1,25 @@
 //! `rkt app`: the apps of a pod that changes while it runs.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 use fetch::PullPolicy;
+use manifests::appc::{Mount, Volume};
 use stage0::images::Images as PodImages;
 use stage0::pods::{OwnedPod, Pod, State};
 use stage0::prepare::request::{AppRequest, PodRequest};
 use stage0::prepare::{self, Blueprint};
 use stage0::start::guests::{self, Changing};
 
-use crate::cli::{Context, EnvironmentFlags, Images, RuntimeFlags, Simple, WithImages};
+use crate::cli::{
+    self, Context, EnvironmentFlags, ImageFlags, Images, KeyValue, RuntimeFlags, Simple, WithImages,
+};
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, Format, Table};
-use crate::report::{AppReport, Detail, PodReport};
+use crate::report::{AppReport, Detail, MountReport, PodReport};
 use crate::{fetching, runtime, wishes};
 
 /// Exit code of what the reference tells apart from all else.
@@ -35,6 +39,21 @@ EXAMPLES:
 pub(crate) struct Sandbox {
     #[command(flatten)]
     runtime: RuntimeFlags,
+    /// A volume that added apps can mount: NAME,kind=host,source=PATH[,…] or NAME,kind=empty[,…]
+    #[arg(long, value_name = "VOLUME", value_parser = cli::volume)]
+    volume: Vec<Volume>,
+    /// Unpack the images of added apps instead of mounting them
+    #[arg(long)]
+    no_overlay: bool,
+    /// Annotation of the pod
+    #[arg(long, value_name = "NAME=VALUE")]
+    annotation: Vec<KeyValue>,
+    /// User annotation of the pod
+    #[arg(long, value_name = "NAME=VALUE")]
+    user_annotation: Vec<KeyValue>,
+    /// User label of the pod
+    #[arg(long, value_name = "NAME=VALUE")]
+    user_label: Vec<KeyValue>,
     /// The pod's supervisor [default: rkt-stage1 beside rkt]
     #[arg(long, value_name = "FILE")]
     stage1_path: Option<PathBuf>,
@@ -54,11 +73,16 @@ impl Sandbox {
         if self.runtime.interactive {
             return Err(Failure::new("a pod without apps has no use for a terminal"));
         }
-        let runtime = runtime::runtime(&self.runtime, context)?;
+        let mut runtime = runtime::runtime(&self.runtime, context)?;
+        runtime.unpack = self.no_overlay;
         let stage1 = context.stage1(self.stage1_path.as_deref())?;
         let store = context.store()?;
         let request = PodRequest {
             mutable: true,
+            volumes: self.volume,
+            annotations: wishes::names(self.annotation)?,
+            user_annotations: cli::pairs(self.user_annotation),
+            user_labels: cli::pairs(self.user_label),
             ..PodRequest::default()
         };
         let blueprint = Blueprint {
@@ -89,11 +113,23 @@ fn caller() -> (u32, u32) {
 #[command(
     about = "add an app to a running pod",
     override_usage = "rkt app add UUID IMAGE [PER-APP OPTIONS] [-- ARGUMENTS]",
-    after_help = "EXAMPLES:\n    rkt app add 5bc080ca example.com/web --name=web --memory=64M -- -v"
+    after_help = "\
+It is started by rkt app start. The image must be stored, unless --pull-policy says otherwise.
+
+EXAMPLES:
+    rkt app add 5bc080ca example.com/web --name=web --memory=64M -- -v
+    rkt app add 5bc080ca --mnt-volume=name=site,kind=host,source=/srv/site,target=/srv \\
+        example.com/web"
 )]
 pub(crate) struct Add {
     #[command(flatten)]
     environment: EnvironmentFlags,
+    #[command(flatten)]
+    fetching: ImageFlags,
+    /// A volume of this app alone, and where it is: name=NAME,target=PATH,kind=host,source=PATH[,…]
+    /// or name=NAME,target=PATH,kind=empty[,…]
+    #[arg(long, value_name = "VOLUME", value_parser = cli::mnt_volume)]
+    mnt_volume: Vec<Mount>,
 }
 
 impl WithImages for Add {
@@ -108,10 +144,22 @@ impl WithImages for Add {
         if images.apps.len() != 1 {
             return Err(Failure::new("must give only one app"));
         }
+        if !pod.bare {
+            return Err(Failure::new("the app's flags must follow its image"));
+        }
+        for app in &mut images.apps {
+            app.flags.mount.extend(self.mnt_volume.iter().cloned());
+        }
         let pod = context.pod(&pod.reference)?;
-        let changing = Changing::lock(&pod)?;
+        // What is no pod for it is told before anything is fetched; but nobody
+        // is kept waiting by a fetch.
+        drop(Changing::lock(&pod)?);
         let store = context.store()?;
-        let records = fetching::images(&images, PullPolicy::Never, true, &store, context)?;
+        let policy = self.fetching.policy(|text| context.tell(text))?;
+        let policy = policy.unwrap_or(PullPolicy::Never);
+        let records = fetching::images(&images, policy, false, &store, context)?;
+        context.check_trust(&records)?;
+        let changing = Changing::lock(&pod)?;
         let environment = wishes::pod_environment(&self.environment)?;
         let apps = images.apps.into_iter().zip(&records);
         let request = PodRequest {
@@ -125,6 +173,8 @@ impl WithImages for Add {
                 })
                 .collect::<Result<_, Failure>>()?,
             environment,
+            volumes: changing.volumes().to_vec(),
+            mounts: images.mounts,
             ..PodRequest::default()
         };
         let blueprint = Blueprint {
@@ -218,7 +268,10 @@ impl Simple for Rm {
     fn run(self, context: &Context) -> Outcome {
         let (pod, app) = self.named.find("remove", context)?;
         match pod.state() {
-            State::Running => Changing::lock(&pod)?.remove(&app)?,
+            State::Running => {
+                let tell = &mut |text: &str| context.tell(text);
+                Changing::lock(&pod)?.remove(&app, &context.store()?, tell)?;
+            }
             state if state.has_exited() && guests::is_mutable(&pod)? => {
                 guests::remove_from_exited(&pod, &app)?;
             }
@@ -234,7 +287,8 @@ impl Simple for Rm {
 #[derive(Debug, Args)]
 #[command(
     about = "list the apps of a pod",
-    after_help = "EXAMPLES:\n    rkt app list 5bc080ca"
+    after_help = "EXAMPLES:\n    rkt app list 5bc080ca\n    rkt app list --format=json 5bc080ca | jq '.[].name'\n\n\
+        With --format=json an app is an object as in rkt list."
 )]
 pub(crate) struct List {
     /// The pod, by UUID or its beginning
@@ -243,13 +297,28 @@ pub(crate) struct List {
     /// Leave the headings out
     #[arg(long)]
     no_legend: bool,
+    /// json or json-pretty
+    #[arg(long, value_name = "FORMAT")]
+    format: Option<String>,
 }
 
 impl Simple for List {
     fn run(self, context: &Context) -> Outcome {
-        let pod = pod(self.pod, context).map_err(|e| e.with_code(FAILED))?;
+        self.list(context).map_err(|e| e.with_code(FAILED))
+    }
+}
+
+impl List {
+    fn list(self, context: &Context) -> Outcome {
+        let format = Format::check(self.format.as_deref())?;
+        let pod = pod(self.pod, context)?;
+        let apps = PodReport::new(&pod, Detail::Files).apps;
+        if format != Format::Text {
+            output::json(&apps, format == Format::JsonPretty)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let mut table = Table::new(&["NAME", "STATE"]);
-        for app in PodReport::new(&pod, Detail::Files).apps {
+        for app in apps {
             table.row(vec![app.name, app.state.as_str().to_owned()]);
         }
         table.print(!self.no_legend);
@@ -260,6 +329,11 @@ impl Simple for List {
 #[derive(Debug, Args)]
 #[command(
     about = "tell the state of an app",
+    long_about = "Tell the state of an app, one key=value a line: name, state, image_id, \
+        created_at, started_at, finished_at (nanoseconds), exit_code, mounts \
+        (HOST:APP:(read_only:BOOL),…), user_annotations, user_labels, signal, oom_killed, ready, \
+        restarting, restarts, last_exit, error; what is not known is left out.\n\n\
+        With --format=json the app is an object as in rkt list.",
     after_help = "EXAMPLES:\n    rkt app status 5bc080ca --app=web --format=json"
 )]
 pub(crate) struct Status {
@@ -295,29 +369,68 @@ impl Status {
     }
 }
 
+/// `key=value` lines, in the order of the reference; what it does not know
+/// stands behind. Lists are joined by commas.
 fn text(app: &AppReport) -> String {
     let mut text = String::new();
-    let mut line = |key: &str, value: String| {
+    let mut line = |key: &str, value: &str| {
         let _ = writeln!(text, "{key}={value}");
     };
-    line("name", app.name.clone());
-    line("state", app.state.as_str().to_owned());
-    line("image_id", app.image_id.clone());
+    line("name", &app.name);
+    line("state", app.state.as_str());
+    line("image_id", &app.image_id);
     for (key, number) in [
         ("created_at", app.created_at),
         ("started_at", app.started_at),
-        ("finished_at", app.finished_at),
-        ("exit_code", app.exit_code.map(i64::from)),
+        ("finished_at", app.end.finished_at),
+        ("exit_code", app.end.exit_code.map(i64::from)),
     ] {
         if let Some(number) = number {
-            line(key, number.to_string());
+            line(key, &number.to_string());
         }
     }
-    if app.oom_killed {
-        line("oom_killed", "true".to_owned());
+    let mount = |mount: &MountReport| {
+        let MountReport {
+            host_path,
+            container_path,
+            read_only,
+            ..
+        } = mount;
+        format!("{host_path}:{container_path}:(read_only:{read_only})")
+    };
+    let pairs = |pairs: &BTreeMap<String, String>| {
+        let pairs = pairs.iter().map(|(key, value)| format!("{key}={value}"));
+        pairs.collect::<Vec<_>>()
+    };
+    for (key, items) in [
+        ("mounts", app.mounts.iter().map(mount).collect()),
+        ("user_annotations", pairs(&app.user_annotations)),
+        ("user_labels", pairs(&app.user_labels)),
+    ] {
+        if !items.is_empty() {
+            line(key, &items.join(","));
+        }
+    }
+    if let Some(signal) = app.end.signal {
+        line("signal", &signal.to_string());
+    }
+    for (key, holds) in [
+        ("oom_killed", app.end.oom_killed),
+        ("ready", app.ready),
+        ("restarting", app.restarting),
+    ] {
+        if holds {
+            line(key, "true");
+        }
+    }
+    if app.restarts > 0 {
+        line("restarts", &app.restarts.to_string());
+    }
+    if let Some(last) = &app.last_exit {
+        line("last_exit", &last.to_string());
     }
     if let Some(error) = &app.error {
-        line("error", error.clone());
+        line("error", error);
     }
     text
 }

@@ -47,7 +47,8 @@ impl WithImages for Fetch {
         if images.apps.is_empty() {
             return Err(Failure::new("must provide at least one image"));
         }
-        let policy = self.fetching.pull_policy.unwrap_or(PullPolicy::Update);
+        let policy = self.fetching.policy(|text| context.tell(text))?;
+        let policy = policy.unwrap_or(PullPolicy::Update);
         let platform = self.platform.unwrap_or_else(Platform::host);
         let store = context.store()?;
         for record in fetching::images_for(&platform, &images, policy, self.quiet, &store, context)?

@@ -139,21 +139,21 @@ fn text(report: &PodReport) -> String {
     }
     if ran && !running {
         for app in &report.apps {
-            if let Some(code) = app.exit_code {
+            if let Some(code) = app.end.exit_code {
                 line(&format!("app-{}", app.name), &code.to_string());
             }
         }
     }
     for app in &report.apps {
-        if let Some(signal) = app.signal {
-            let why = if app.oom_killed {
+        if let Some(signal) = app.end.signal {
+            let why = if app.end.oom_killed {
                 " for want of memory"
             } else {
                 ""
             };
             let key = format!("app-{}-killed", app.name);
             line(&key, &format!("signal {signal}{why}"));
-        } else if app.oom_killed {
+        } else if app.end.oom_killed {
             let key = format!("app-{}-killed", app.name);
             line(&key, "a process of it, for want of memory");
         }

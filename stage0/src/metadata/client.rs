@@ -36,6 +36,29 @@ pub fn register(
     rustix::rand::getrandom(&mut random, rustix::rand::GetRandomFlags::empty())
         .map_err(MetadataError::io("get", "random numbers"))?;
     let token: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    announce(socket, uuid, &token, manifest, images)?;
+    let port = tell(socket, "GET", "/port", b"")?;
+    let port = std::str::from_utf8(&port)
+        .ok()
+        .and_then(|text| text.parse().ok());
+    Ok(Registration {
+        port: port.ok_or_else(|| MetadataError::Refused("GET /port".to_owned(), 200))?,
+        token,
+    })
+}
+
+/// Tells the service what a pod is, also one that it knows already: its apps
+/// may have changed since.
+///
+/// # Errors
+/// [`MetadataError::NotRunning`], or what went wrong on the way.
+pub fn announce(
+    socket: &Path,
+    uuid: Uuid,
+    token: &str,
+    manifest: &PodManifest,
+    images: &[&ImageManifest],
+) -> Result<(), MetadataError> {
     let put = |target: String, body: Result<Vec<u8>, serde_json::Error>| {
         let body = body.map_err(|e| {
             MetadataError::io::<io::Error>("write", "a manifest")(io::Error::from(e))
@@ -52,14 +75,7 @@ pub fn register(
             serde_json::to_vec(image),
         )?;
     }
-    let port = tell(socket, "GET", "/port", b"")?;
-    let port = std::str::from_utf8(&port)
-        .ok()
-        .and_then(|text| text.parse().ok());
-    Ok(Registration {
-        port: port.ok_or_else(|| MetadataError::Refused("GET /port".to_owned(), 200))?,
-        token,
-    })
+    Ok(())
 }
 
 /// Whether a service listens.

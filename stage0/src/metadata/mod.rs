@@ -24,11 +24,17 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
+use image_store::ImageRecord;
+use manifests::appc::PodManifest;
 use manifests::cni::host_local;
-use manifests::engine::{Network, PrivateNetwork};
+use manifests::engine::{self, Network, PrivateNetwork};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
 
-pub use client::{Registration, check, register, unregister};
+use crate::prepare::environment;
+
+pub use client::{Registration, announce, check, register, unregister};
 pub use service::Service;
 
 /// Where the service listens unless it is told otherwise.
@@ -39,6 +45,46 @@ pub const REGISTERED: &str = "mds-registered";
 
 const RUN: &str = "/run/rkt";
 const DEFAULT_DATA_DIR: &str = "/var/lib/rkt";
+
+/// A registered pod, as its apps and those that are added later know it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Identity {
+    /// Where pods are registered.
+    socket: PathBuf,
+    /// What tells the pod apart.
+    token: String,
+    /// What the apps ask.
+    url: String,
+}
+
+impl Identity {
+    pub(crate) fn new(socket: &Path, host: IpAddr, known: Registration) -> Self {
+        Self {
+            socket: socket.to_owned(),
+            url: format!("http://{host}:{}/{}", known.port, known.token),
+            token: known.token,
+        }
+    }
+
+    /// Tells an app where to ask.
+    pub(crate) fn give(&self, app: &mut engine::App) {
+        environment::set(&mut app.spec, "AC_METADATA_URL", &self.url);
+    }
+
+    /// Tells the service that the pod's apps are others now.
+    ///
+    /// # Errors
+    /// As [`announce`].
+    pub(crate) fn renew(
+        &self,
+        uuid: Uuid,
+        manifest: &PodManifest,
+        images: &[ImageRecord],
+    ) -> Result<(), MetadataError> {
+        let images: Vec<_> = images.iter().map(|image| &image.manifest).collect();
+        announce(&self.socket, uuid, &self.token, manifest, &images)
+    }
+}
 
 /// What went wrong with the service or a registration.
 #[derive(Debug, thiserror::Error)]

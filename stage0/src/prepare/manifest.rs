@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 
 use image_store::ImageRecord;
 use manifests::appc::{
-    AcName, Annotation, App, CapabilitySet, ExposedPort, ImageManifest, Isolator, Mount,
-    PodManifest, Quantity, Resource, RuntimeApp, RuntimeImage, Volume,
+    AcIdentifier, AcName, Annotation, App, CapabilitySet, ExposedPort, ImageManifest, Isolator,
+    Mount, PodManifest, Quantity, Resource, RuntimeApp, RuntimeImage, Volume,
 };
 use manifests::network::{Declared, resolve_ports};
 use manifests::platform::Platform;
@@ -48,6 +48,9 @@ pub fn compose(request: &PodRequest, caller: (u32, u32)) -> Result<PodManifest, 
         name: MUTABLE.parse().expect("it is an AC identifier"),
         value: request.mutable.to_string(),
     });
+    add_annotations(&mut manifest.annotations, &request.annotations);
+    manifest.user_annotations = request.user_annotations.iter().cloned().collect();
+    manifest.user_labels = request.user_labels.iter().cloned().collect();
     Ok(manifest)
 }
 
@@ -114,7 +117,11 @@ fn compose_app(
         app: Some(app),
         read_only_rootfs: overrides.read_only_rootfs.unwrap_or(false),
         mounts,
-        annotations: annotations(overrides),
+        annotations: {
+            let mut annotations = Vec::new();
+            add_annotations(&mut annotations, &overrides.annotations);
+            annotations
+        },
     })
 }
 
@@ -144,9 +151,9 @@ fn runtime_image(image: &ImageRecord) -> RuntimeImage {
     }
 }
 
-fn annotations(overrides: &Overrides) -> Vec<Annotation> {
-    let mut annotations: Vec<Annotation> = Vec::new();
-    for (name, value) in &overrides.annotations {
+/// Of several with one name the first one stays.
+fn add_annotations(annotations: &mut Vec<Annotation>, more: &[(AcIdentifier, String)]) {
+    for (name, value) in more {
         if !annotations.iter().any(|a| a.name == *name) {
             annotations.push(Annotation {
                 name: name.clone(),
@@ -154,7 +161,6 @@ fn annotations(overrides: &Overrides) -> Vec<Annotation> {
             });
         }
     }
-    annotations
 }
 
 fn override_app(

@@ -29,6 +29,7 @@ use rustix::io::Errno;
 
 pub use error::PrepareError;
 pub use manifest::{check, compose};
+pub use volumes::{MountedVolume, mounted};
 
 use crate::images::{AppRoot, Images, ROOTFS};
 use crate::pods::{APPS, MANIFEST, OwnedPod, Place};
@@ -201,7 +202,7 @@ fn make_volumes(
     let Some(section) = app.app.as_ref().or(record.manifest.app.as_ref()) else {
         return Ok(());
     };
-    for place in volumes::place(&blueprint.manifest, app, section)? {
+    for place in volumes::place(&blueprint.manifest, app, &section.mount_points)? {
         let VolumeSource::Empty { mode, uid, gid } = place.source else {
             continue;
         };

@@ -21,6 +21,12 @@ pub struct PodRequest {
     pub environment: PodEnvironment,
     /// Apps may be added to it while it runs.
     pub mutable: bool,
+    /// Annotations of the pod.
+    pub annotations: Vec<(AcIdentifier, String)>,
+    /// User annotations of the pod.
+    pub user_annotations: Vec<(String, String)>,
+    /// User labels of the pod.
+    pub user_labels: Vec<(String, String)>,
 }
 
 /// Environment for every app of a pod, in the order in which it wins.

@@ -7,7 +7,7 @@
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use manifests::appc::{AcName, App, PodManifest, RuntimeApp, Volume, VolumeSource};
+use manifests::appc::{AcName, MountPoint, PodManifest, RuntimeApp, Volume, VolumeSource};
 
 use super::error::PrepareError;
 use super::manifest::clean;
@@ -29,6 +29,62 @@ pub(crate) struct Placement {
     pub(crate) read_only: bool,
     /// Nobody declared the volume; the mount point that wanted one.
     pub(crate) implicit: Option<AcName>,
+    /// No other app has it.
+    pub(crate) private: bool,
+}
+
+/// A volume as an app has it, for people.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountedVolume {
+    /// Name of the volume.
+    pub name: AcName,
+    /// Where on the host.
+    pub source: PathBuf,
+    /// Where in the app.
+    pub target: String,
+    /// The app only reads.
+    pub read_only: bool,
+}
+
+/// The volumes of an app of the pod in the directory `pod`. Those that only
+/// the image asks for are known where the manifest has the app's section, as
+/// it has unless a user wrote it.
+pub fn mounted(pod: &Path, manifest: &PodManifest, app: &RuntimeApp) -> Vec<MountedVolume> {
+    let points = app.app.as_ref().map_or(&[][..], |app| &app.mount_points);
+    // A pod whose volumes make no sense has never run.
+    let places = place(manifest, app, points).unwrap_or_default();
+    let mounted = places.into_iter().map(|place| MountedVolume {
+        source: match &place.source {
+            VolumeSource::Host { source, .. } => source.into(),
+            VolumeSource::Empty { .. } => pod.join(DIRECTORY).join(place.name.as_str()),
+        },
+        name: place.name,
+        target: place.target,
+        read_only: place.read_only,
+    });
+    mounted.collect()
+}
+
+/// Removes the empty volumes that only this app has.
+///
+/// # Errors
+/// What the kernel said.
+pub(crate) fn remove_private(
+    pod: &Path,
+    manifest: &PodManifest,
+    app: &RuntimeApp,
+) -> std::io::Result<()> {
+    let points = app.app.as_ref().map_or(&[][..], |app| &app.mount_points);
+    for place in place(manifest, app, points).unwrap_or_default() {
+        if !place.private || !matches!(place.source, VolumeSource::Empty { .. }) {
+            continue;
+        }
+        match std::fs::remove_dir_all(pod.join(DIRECTORY).join(place.name.as_str())) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// What goes where in one app: its mounts, then its mount points that are not
@@ -40,7 +96,7 @@ pub(crate) struct Placement {
 pub(crate) fn place(
     manifest: &PodManifest,
     runtime: &RuntimeApp,
-    app: &App,
+    points: &[MountPoint],
 ) -> Result<Vec<Placement>, PrepareError> {
     let find = |name: &AcName| manifest.volumes.iter().find(|v| v.name == *name);
     let mut places: Vec<Placement> = Vec::new();
@@ -53,11 +109,16 @@ pub(crate) fn place(
                 path: mount.path.clone(),
                 volume: mount.volume.clone(),
             })?;
-        let point = app.mount_points.iter().find(|p| p.name == mount.volume);
+        let point = points.iter().find(|p| p.name == mount.volume);
         let read_only = point.is_some_and(|p| p.read_only);
-        places.push(placement(clean(&mount.path), volume, read_only));
+        let mut place = placement(clean(&mount.path), volume, read_only);
+        if mount.app_volume.is_some() {
+            place.private = true;
+            place.name = own_name(&runtime.name, &volume.name)?;
+        }
+        places.push(place);
     }
-    for point in &app.mount_points {
+    for point in points {
         let target = clean(&point.path);
         if places.iter().any(|p| p.target == target) {
             continue;
@@ -66,10 +127,11 @@ pub(crate) fn place(
             Some(volume) => placement(target, volume, point.read_only),
             None => Placement {
                 target,
-                name: implicit_name(&runtime.name, &point.name)?,
+                name: own_name(&runtime.name, &point.name)?,
                 source: VolumeSource::empty(),
                 read_only: point.read_only,
                 implicit: Some(point.name.clone()),
+                private: true,
             },
         });
     }
@@ -83,8 +145,9 @@ pub(crate) fn place(
     Ok(places)
 }
 
-fn implicit_name(app: &AcName, point: &AcName) -> Result<AcName, PrepareError> {
-    format!("{app}-{point}")
+/// What a volume of one app is called among those of the pod.
+fn own_name(app: &AcName, volume: &AcName) -> Result<AcName, PrepareError> {
+    format!("{app}-{volume}")
         .parse()
         .map_err(PrepareError::NoName)
 }
@@ -96,6 +159,7 @@ fn placement(target: String, volume: &Volume, point_read_only: bool) -> Placemen
         source: volume.source.clone(),
         read_only: volume.read_only.unwrap_or(point_read_only),
         implicit: None,
+        private: false,
     }
 }
 
@@ -203,11 +267,49 @@ mod tests {
         }))
     }
 
+    fn points(app: &RuntimeApp) -> &[MountPoint] {
+        &app.app.as_ref().unwrap().mount_points
+    }
+
+    #[test]
+    fn volumes_of_one_app_are_told_and_removed_apart() {
+        let mut manifest = example();
+        let own: Volume = serde_json::from_value(json!({"name": "logs", "kind": "empty"})).unwrap();
+        manifest.apps[0].mounts.push(manifests::appc::Mount {
+            volume: "logs".parse().unwrap(),
+            path: "/own".into(),
+            app_volume: Some(own),
+        });
+        let pod = tempfile::tempdir().unwrap();
+        let told = mounted(pod.path(), &manifest, &manifest.apps[0]);
+        let told: Vec<_> = told
+            .iter()
+            .map(|m| (m.target.as_str(), m.source.strip_prefix(pod.path()).ok()))
+            .collect();
+        let volume = |name| Some(Path::new("volumes").join(name));
+        assert_eq!(
+            told,
+            [
+                ("/log", volume("logs").as_deref()),
+                ("/own", volume("web-logs").as_deref()),
+                ("/var/cache", volume("web-cache").as_deref()),
+                ("/var/lib/data", None),
+            ]
+        );
+        for name in ["logs", "web-logs", "web-cache"] {
+            make_empty(pod.path(), &name.parse().unwrap(), (0o755, 0, 0)).unwrap();
+        }
+        remove_private(pod.path(), &manifest, &manifest.apps[0]).unwrap();
+        let left = std::fs::read_dir(pod.path().join("volumes")).unwrap();
+        let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["logs"]);
+    }
+
     #[test]
     fn mounts_win_then_names_then_emptiness() {
         let manifest = example();
         let runtime = &manifest.apps[0];
-        let places = place(&manifest, runtime, runtime.app.as_ref().unwrap()).unwrap();
+        let places = place(&manifest, runtime, points(runtime)).unwrap();
         let told: Vec<_> = places
             .iter()
             .map(|p| {
@@ -234,7 +336,7 @@ mod tests {
         let mut manifest = example();
         manifest.volumes.clear();
         let runtime = manifest.apps[0].clone();
-        let error = place(&manifest, &runtime, runtime.app.as_ref().unwrap()).unwrap_err();
+        let error = place(&manifest, &runtime, points(&runtime)).unwrap_err();
         assert!(
             error.to_string().contains("volume \"data\" not found"),
             "{error}"
@@ -262,6 +364,7 @@ mod tests {
             },
             read_only: false,
             implicit: None,
+            private: false,
         };
         let error = gone.resolve(Path::new("/pod")).unwrap_err().to_string();
         assert_eq!(error, "volume \"v\": cannot use source \"/nosuch/dir\"");

@@ -19,7 +19,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use image_store::Store;
-use manifests::appc::{PodManifest, RuntimeApp};
+use manifests::appc::{PodManifest, RuntimeApp, Volume};
 use manifests::engine::{self, APP_FILE, CONTROL_SOCKET};
 use manifests::insecure::InsecureOptions;
 use manifests::network::{Hosts, Resolver};
@@ -30,6 +30,7 @@ use uuid::Uuid;
 
 use super::{Runtime, StartError, resolve_apps};
 use crate::images::Images;
+use crate::metadata::Identity;
 use crate::pods::{APPS, MANIFEST, Pod, PodError, State};
 use crate::prepare::{self, Blueprint, PrepareError};
 
@@ -92,15 +93,23 @@ struct Kept {
     resolver: Resolver,
     hosts: Hosts,
     insecure: InsecureOptions,
+    unpack: bool,
+    identity: Option<Identity>,
 }
 
 /// Writes down, in the directory of a pod that starts, what apps that are
 /// added later need to know of it.
-pub(super) fn keep(pod: &Path, runtime: &Runtime) -> Result<(), PrepareError> {
+pub(super) fn keep(
+    pod: &Path,
+    runtime: &Runtime,
+    identity: Option<Identity>,
+) -> Result<(), PrepareError> {
     let kept = Kept {
         resolver: runtime.resolver.clone(),
         hosts: runtime.hosts.clone(),
         insecure: runtime.insecure,
+        unpack: runtime.unpack,
+        identity,
     };
     write_json(&pod.join(KEPT_FILE), &kept)
 }
@@ -111,6 +120,7 @@ pub struct Changing {
     pod: Pod,
     engine: engine::Pod,
     manifest: PodManifest,
+    kept: Kept,
     _lock: File,
 }
 
@@ -136,14 +146,19 @@ impl Changing {
         }
         Ok(Self {
             engine: read_json(&pod.path().join(engine::FILE))?,
+            kept: read_json(&pod.path().join(KEPT_FILE))?,
             manifest: pod.manifest()?,
             pod,
             _lock: lock,
         })
     }
 
-    /// Adds the blueprint's one app; it waits to be started. Its volumes are
-    /// its own.
+    /// The pod's volumes, which added apps can mount.
+    pub fn volumes(&self) -> &[Volume] {
+        &self.manifest.volumes
+    }
+
+    /// Adds the blueprint's one app; it waits to be started.
     ///
     /// # Errors
     /// What of it cannot be followed or written; then nothing has changed.
@@ -172,10 +187,28 @@ impl Changing {
                 self.manifest.apps.push(app.clone());
                 self.write_manifest()
             });
-        if added.is_err() {
-            remove_tree(&directory)?;
+        match &added {
+            Ok(()) => self.tell_metadata(images.store(), tell),
+            Err(_) => remove_tree(&directory)?,
         }
         added
+    }
+
+    /// Tells the metadata service, if it knows the pod, which apps it has now.
+    /// The service may come and go; no app fails for that.
+    fn tell_metadata(&self, store: &Store, tell: &mut dyn FnMut(&str)) {
+        let Some(identity) = &self.kept.identity else {
+            return;
+        };
+        let renew = || -> Result<(), StartError> {
+            let images = prepare::find_images(&self.manifest, store)?;
+            Ok(identity.renew(self.pod.uuid(), &self.manifest, &images)?)
+        };
+        if let Err(error) = renew() {
+            tell(&format!(
+                "warning: the metadata service does not know what apps the pod has now: {error}"
+            ));
+        }
     }
 
     fn fill(
@@ -187,21 +220,22 @@ impl Changing {
         tell: &mut dyn FnMut(&str),
     ) -> Result<(), GuestError> {
         let path = self.pod.path();
-        prepare::fill_apps(&path, blueprint, images, false, tell)?;
-        let kept: Kept = read_json(&path.join(KEPT_FILE))?;
+        let kept = &self.kept;
+        prepare::fill_apps(&path, blueprint, images, kept.unpack, tell)?;
         let runtime = Runtime {
             hostname: Some(self.engine.hostname.clone()),
             network: self.engine.network.clone(),
             ipc: self.engine.ipc,
-            resolver: kept.resolver,
-            hosts: kept.hosts,
+            resolver: kept.resolver.clone(),
+            hosts: kept.hosts.clone(),
             interactive: false,
             logs: self.engine.logs,
             insecure: kept.insecure,
             metadata: None,
             sockets: crate::sockets::Passed::default(),
+            unpack: kept.unpack,
         };
-        let apps = resolve_apps(
+        let mut apps = resolve_apps(
             (&path, &path),
             &self.engine.hostname,
             blueprint,
@@ -209,20 +243,31 @@ impl Changing {
             &runtime,
             tell,
         )?;
-        match apps.first() {
-            Some(resolved) => Ok(write_json(&directory.join(APP_FILE), resolved)?),
+        match apps.first_mut() {
+            Some(resolved) => {
+                if let Some(identity) = &kept.identity {
+                    identity.give(resolved);
+                }
+                Ok(write_json(&directory.join(APP_FILE), resolved)?)
+            }
             None => Err(GuestError::NoApp(app.name.to_string())),
         }
     }
 
-    /// Removes an app, stopping it first.
+    /// Removes an app and the volumes that it alone had, stopping it first.
     ///
     /// # Errors
     /// When there is none of this name, or it cannot be stopped or removed.
-    pub fn remove(mut self, app: &str) -> Result<(), GuestError> {
-        if !self.manifest.apps.iter().any(|other| other.name == *app) {
+    pub fn remove(
+        mut self,
+        app: &str,
+        store: &Store,
+        tell: &mut dyn FnMut(&str),
+    ) -> Result<(), GuestError> {
+        let known = self.manifest.apps.iter().find(|other| other.name == *app);
+        let Some(removed) = known.cloned() else {
             return Err(GuestError::NoApp(app.to_owned()));
-        }
+        };
         match stop(&self.pod, app) {
             // It was not running.
             Ok(()) | Err(GuestError::Refused(_)) => {}
@@ -231,7 +276,8 @@ impl Changing {
         ask(&self.pod, "remove", app)?;
         self.manifest.apps.retain(|other| other.name != *app);
         self.write_manifest()?;
-        remove_tree(&self.pod.path().join(APPS).join(app))
+        self.tell_metadata(store, tell);
+        remove_files(&self.pod.path(), &self.manifest, &removed)
     }
 
     /// The manifest's time is the pod's birthday and stays.
@@ -259,16 +305,25 @@ impl Changing {
 /// When there is none of this name, or its files cannot be removed.
 pub fn remove_from_exited(pod: &Pod, app: &str) -> Result<(), GuestError> {
     let mut manifest = pod.manifest()?;
-    let before = manifest.apps.len();
-    manifest.apps.retain(|other| other.name != *app);
-    if manifest.apps.len() == before {
-        return Err(GuestError::NoApp(app.to_owned()));
-    }
+    let known = manifest.apps.iter().position(|other| other.name == *app);
+    let place = known.ok_or_else(|| GuestError::NoApp(app.to_owned()))?;
+    let removed = manifest.apps.remove(place);
     let path = pod.path().join(MANIFEST);
     let staged = path.with_extension("new");
     write_json(&staged, &manifest)?;
     fs::rename(&staged, &path).map_err(PrepareError::io("write", &path))?;
-    remove_tree(&pod.path().join(APPS).join(app))
+    remove_files(&pod.path(), &manifest, &removed)
+}
+
+/// What an app leaves that the manifest names no more.
+fn remove_files(
+    pod: &Path,
+    manifest: &PodManifest,
+    removed: &RuntimeApp,
+) -> Result<(), GuestError> {
+    prepare::volumes::remove_private(pod, manifest, removed)
+        .map_err(PrepareError::io("remove the volumes of", pod))?;
+    remove_tree(&pod.join(APPS).join(removed.name.as_str()))
 }
 
 /// Starts an app that was added, or was stopped, and returns when its program
