@@ -195,8 +195,8 @@ pub struct Pod {
     /// when that is one.
     #[serde(default)]
     pub interactive: bool,
-    /// What the apps write is kept in files of the pod directory instead of
-    /// going to the caller's descriptors.
+    /// What the apps write is kept instead of going to the caller's
+    /// descriptors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub logs: Option<Logs>,
     /// It lives until it is stopped, with whatever apps it has: apps are
@@ -208,13 +208,23 @@ pub struct Pod {
     pub apps: Vec<App>,
 }
 
-/// How much of what the apps write is kept.
+/// Where what the apps write is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Logs {
-    /// Length of a log file, in bytes, at which the next one is begun. An app
-    /// has two: [`LOG_FILE`] and [`OLD_LOG_FILE`].
-    pub limit: u64,
+pub enum Logs {
+    /// In files of the pod directory.
+    Files {
+        /// Length of a log file, in bytes, at which the next one is begun. An
+        /// app has two: [`LOG_FILE`] and [`OLD_LOG_FILE`].
+        limit: u64,
+    },
+    /// In journald's journal, each line with the [`App::log_fields`].
+    Journal {
+        /// Standard output is; else it goes to the caller's.
+        output: bool,
+        /// Standard error is; else it goes to the caller's.
+        error: bool,
+    },
 }
 
 /// Which network namespace the pod lives in.
@@ -376,6 +386,10 @@ pub struct App {
     /// What is behind its standard descriptors.
     #[serde(default, skip_serializing_if = "Streams::is_default")]
     pub streams: Streams,
+    /// Names and values of the fields that each of its lines has in the
+    /// journal.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_fields: Vec<(String, String)>,
     /// The OCI container. `root.path` is the engine's to fill in, and so are
     /// the namespaces, because the pod's apps share them; everything else is
     /// followed to the letter, and what cannot be followed is refused.

@@ -3,8 +3,8 @@
 //!
 //! Source of the shapes: rkt's command-line reference, "JSON shapes". Beyond
 //! it stand `image_name`, `signal`, `oom_killed`, `ready`, `restarting`,
-//! `restarts`, `last_exit`, `error` and `verification` of an app, `reason` and
-//! `errors` of a pod, and its state `broken`; all are left out when there is
+//! `restarts`, `last_exit`, `error` and `verification` of an app, `reason`,
+//! `logs` and `errors` of a pod, and its state `broken`; all are left out when there is
 //! nothing to tell.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ use std::time::SystemTime;
 use image_store::Store;
 use manifests::appc::{PodManifest, RuntimeApp};
 use manifests::cni::net_info::NetInfo;
-use manifests::engine::AppStatus;
+use manifests::engine::{AppStatus, Logs};
 use manifests::trust::{Verification, Vouched};
 use serde::Serialize;
 use stage0::boot;
@@ -45,6 +45,9 @@ pub(crate) struct PodReport {
     pub(crate) user_annotations: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) user_labels: BTreeMap<String, String>,
+    /// Where what its apps write is kept: `journal` or `files`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) logs: Option<&'static str>,
     /// PID 1 as the host sees it.
     #[serde(skip)]
     pub(crate) pid: Option<i32>,
@@ -207,6 +210,13 @@ impl PodReport {
             Detail::Row => None,
             _ => noted(pod.init(), &mut errors),
         };
+        let logs = match detail {
+            Detail::Row => None,
+            _ => noted(pod.logs(), &mut errors).map(|logs| match logs {
+                Logs::Journal { .. } => "journal",
+                Logs::Files { .. } => "files",
+            }),
+        };
         // A pod that is being filled has no manifest yet, and that is no damage.
         let unfinished = matches!(
             state,
@@ -236,6 +246,7 @@ impl PodReport {
             started_at,
             user_annotations: BTreeMap::new(),
             user_labels: BTreeMap::new(),
+            logs,
             pid: init.map(|process| process.pid),
             errors,
         };
@@ -258,6 +269,7 @@ impl PodReport {
             started_at: None,
             user_annotations: BTreeMap::new(),
             user_labels: BTreeMap::new(),
+            logs: None,
             pid: None,
             errors: vec![error_line(error)],
         }

@@ -1,11 +1,13 @@
 //! From flags to a running pod: what `run` and `run-prepared` have in common.
 
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use manifests::engine::{Ipc, Logs, Network};
 use manifests::network::{DnsFlags, Hosts, NetChoice, Resolver};
 use stage0::images::Images;
+use stage0::journal;
 use stage0::metadata;
 use stage0::networks;
 use stage0::pods::OwnedPod;
@@ -67,7 +69,10 @@ fn metadata(
 /// Least that may be kept of an app's output: a few long lines.
 const SMALLEST_LOG: u64 = 64 << 10;
 
-/// An app has two log files, each half as long as what is kept.
+/// What a detached pod's apps write goes to journald, where it is, and else to
+/// files, of which an app has two, each half as long as what is kept. In the
+/// foreground it is the caller's; but what would go to journald anyway goes
+/// there as the apps' own.
 fn logs(flags: &RuntimeFlags) -> Result<Option<Logs>, Failure> {
     let size = u64::try_from(flags.log_size.units()).unwrap_or(0);
     if size < SMALLEST_LOG {
@@ -75,7 +80,18 @@ fn logs(flags: &RuntimeFlags) -> Result<Option<Logs>, Failure> {
             "log size of {size} bytes too low. Try a reasonable value, such as --log-size=16Mi"
         )));
     }
-    Ok(flags.detach.then_some(Logs { limit: size / 2 }))
+    if flags.detach {
+        return Ok(Some(match journal::is_present() {
+            true => Logs::Journal {
+                output: true,
+                error: true,
+            },
+            false => Logs::Files { limit: size / 2 },
+        }));
+    }
+    let output = journal::is_stream(std::io::stdout().as_fd());
+    let error = journal::is_stream(std::io::stderr().as_fd());
+    Ok((output || error).then_some(Logs::Journal { output, error }))
 }
 
 /// Starts the pod the way the flags say: this process becomes its supervisor,

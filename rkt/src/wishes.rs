@@ -61,7 +61,6 @@ impl Wishes<'_> {
             volumes: self.pod.volume.clone(),
             mounts: self.images.mounts,
             ports: self.pod.port.clone(),
-            exposed: Vec::new(),
             environment,
             ..PodRequest::default()
         };

@@ -12,6 +12,7 @@ pub mod enter;
 pub mod export;
 pub mod images;
 pub mod logs;
+pub use systemd::journal;
 pub mod metadata;
 mod names;
 pub mod networks;

@@ -26,6 +26,7 @@ use rustix::io::FdFlags;
 
 use crate::behaviour::{self, Behaviour};
 use crate::images::{AppRoot, Images, ROOTFS};
+use crate::logs;
 use crate::metadata::{self, Identity, MetadataError};
 use crate::names;
 use crate::networks;
@@ -56,7 +57,7 @@ pub struct Runtime {
     pub hosts: Hosts,
     /// The one app has the caller's terminal.
     pub interactive: bool,
-    /// What the apps write is kept in files.
+    /// Where what the apps write is kept.
     pub logs: Option<Logs>,
     /// The metadata service at this socket shall know the pod.
     pub metadata: Option<PathBuf>,
@@ -319,14 +320,39 @@ fn resolve_apps(
         host: host_facts(blueprint),
     };
     let apps = blueprint.manifest.apps.iter().zip(&blueprint.images);
+    // The directory has the pod's UUID for a name.
+    let uuid = final_path.file_name().unwrap_or_default();
     let apps = apps.map(|(app, record)| {
         let root = images.root(path, app.name.as_str(), record)?;
         let mut resolved = resolve_app(blueprint, app, record, &root, final_path, runtime)?;
         let given = files.give(app.name.as_str(), &root, &resolved.mounts)?;
         resolved.mounts.extend(given);
-        engine_app(resolved, root, final_path, &facts, tell)
+        let mut engine = engine_app(resolved, root, final_path, &facts, tell)?;
+        engine.log_fields = log_fields(&uuid.to_string_lossy(), app);
+        Ok(engine)
     });
     apps.collect()
+}
+
+/// What each line of an app has in the journal, so that it is found there.
+fn log_fields(uuid: &str, app: &RuntimeApp) -> Vec<(String, String)> {
+    let image = app.image.name.as_ref().map(|name| {
+        let version = app.image.labels.iter().find(|l| l.name == "version");
+        match version {
+            Some(version) => format!("{name}:{}", version.value),
+            None => name.to_string(),
+        }
+    });
+    let fields = [
+        (logs::POD, Some(uuid.to_owned())),
+        (logs::APP, Some(app.name.to_string())),
+        (logs::IMAGE, image),
+        (logs::IMAGE_ID, Some(app.image.id.to_string())),
+    ];
+    fields
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect()
 }
 
 /// Gives the apps their sockets; what is one is not forwarded.
@@ -465,6 +491,7 @@ fn engine_app(
         restart: resolved.behaviour.restart,
         ready: resolved.behaviour.ready,
         streams: resolved.behaviour.streams,
+        log_fields: Vec::new(),
         spec: built.spec,
         name: resolved.name,
     })

@@ -8,7 +8,8 @@
 //!
 //! A pod that keeps logs has pipes too: the supervisor, the only writer of the
 //! files, gives each line its time and begins a new file before one grows too
-//! long, which apps that wrote into a file themselves could not be held to.
+//! long, which apps that wrote into a file themselves could not be held to; or
+//! it gives each line the app's fields and sends it to journald.
 
 use std::borrow::Cow;
 use std::os::fd::{AsFd, OwnedFd};
@@ -119,7 +120,7 @@ impl Stdio {
 /// What an app's standard descriptors depend on beside the app.
 #[derive(Debug, Clone, Copy)]
 pub struct Pod {
-    /// What apps write is kept in files.
+    /// Where what apps write is kept.
     pub logs: Option<Logs>,
     /// The one app has the caller's standard input.
     pub interactive: bool,
@@ -209,8 +210,11 @@ pub fn open_app(app: &App, index: u16, pod: Pod, relay: &mut Relay) -> Result<St
             relay,
         )?),
     };
-    if let Some(logs) = pod.logs.filter(|_| !logged.is_empty()) {
-        relay.add_log(Log::create(&app.name, logs)?, logged);
+    match pod.logs {
+        _ if logged.is_empty() => {}
+        Some(Logs::Files { limit }) => relay.add_log(Log::create(&app.name, limit)?, logged),
+        Some(Logs::Journal { .. }) => relay.add_journal(&app.name, &app.log_fields, logged)?,
+        None => {}
     }
     Ok(stdio)
 }
@@ -228,7 +232,12 @@ fn log(
         Stream::Output => (Target::Output, rustix::stdio::stdout()),
         Stream::Error => (Target::Error, rustix::stdio::stderr()),
     };
-    let kept = pod.logs.is_some();
+    let kept = match (pod.logs, stream) {
+        (None, _) => false,
+        (Some(Logs::Files { .. }), _) => true,
+        (Some(Logs::Journal { output, .. }), Stream::Output) => output,
+        (Some(Logs::Journal { error, .. }), Stream::Error) => error,
+    };
     if !kept && !pod.several && !rustix::termios::isatty(ours) {
         return Ok(None);
     }

@@ -16,12 +16,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "rkt",
         &["stage0", "fetch", "image-store", "manifests", "sys"],
     ),
-    ("stage0", &["image-store", "manifests", "sys"]),
+    ("stage0", &["image-store", "manifests", "sys", "systemd"]),
     ("fetch", &["image-store", "manifests", "sys"]),
     ("image-store", &["manifests", "sys"]),
-    ("stage1", &["manifests", "sys"]),
+    ("stage1", &["manifests", "sys", "systemd"]),
     ("manifests", &[]),
     ("sys", &[]),
+    ("systemd", &[]),
 ];
 
 /// What never belongs into a process that lives as long as a pod.

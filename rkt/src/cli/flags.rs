@@ -221,7 +221,7 @@ pub(crate) struct RuntimeFlags {
     /// write is kept for rkt logs
     #[arg(long)]
     pub(crate) detach: bool,
-    /// Most that is kept of what each app of a detached pod writes
+    /// Most that is kept of what each app of a detached pod writes, where there is no journald
     #[arg(long, value_name = "QUANTITY", default_value = "16Mi")]
     pub(crate) log_size: Quantity,
 }

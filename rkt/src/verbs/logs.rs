@@ -7,8 +7,9 @@ use std::time::{Duration, SystemTime};
 use clap::Args;
 use manifests::log::time_text;
 use serde::Serialize;
-use stage0::logs::{Line, LogReader};
+use stage0::logs::{self, Line, LogReader};
 use stage0::pods::{Pod, PodError};
+use uuid::Uuid;
 
 use crate::cli::{self, Context, Simple};
 use crate::failure::{FAILURE, Failure, Outcome};
@@ -16,15 +17,19 @@ use crate::output::Format;
 
 #[derive(Debug, Args)]
 #[command(
-    about = "print what the apps of a detached pod wrote",
-    long_about = "Print what the apps of a detached pod (rkt run --detach) wrote to their standard \
-        output and error, in the order of the times. Of a pod with several apps each line begins \
-        with the app's name.\n\n\
+    about = "print what the apps of a pod wrote",
+    long_about = "Print what the apps of a detached pod (rkt run --detach), or of one that runs as a \
+        unit of systemd, wrote to their standard output and error, in the order of the times. Of a \
+        pod with several apps each line begins with the app's name.\n\n\
+        Where journald runs it is the journal that is read (rkt status says logs=journal), by \
+        journalctl, also when the pod is gone. Its fields are RKT_POD_UUID, RKT_APP, RKT_IMAGE, \
+        RKT_IMAGE_ID and RKT_STREAM; SYSLOG_IDENTIFIER is the app.\n\n\
         With --format=json each line is an object: \"time\" (RFC 3339), \"app\", \"stream\" \
         (stdout or stderr) and \"message\".",
     after_help = "EXAMPLES:\n    rkt logs 5bc080ca\n    rkt logs --follow --since=10m 5bc080ca\n    \
         rkt logs --app=web --lines=20 --timestamps 5bc080ca\n    \
-        rkt logs --format=json 5bc080ca | jq -r .message"
+        rkt logs --format=json 5bc080ca | jq -r .message\n    \
+        journalctl --follow RKT_IMAGE=example.com/web:1.0 --priority=err"
 )]
 pub(crate) struct Logs {
     /// The pod, by UUID or its beginning
@@ -74,25 +79,37 @@ impl Simple for Logs {
             ));
         }
         let typed = super::one_uuid(self.pod.clone(), None, FAILURE)?;
-        let pod = context.pod(&typed)?;
-        let apps = self.apps(&pod)?;
-        let printer = Printer {
-            labelled: apps.len() > 1,
-            timestamps: self.timestamps,
-            json: format == Format::Json,
-            apps,
+        let pod = match context.pod(&typed) {
+            Ok(pod) => pod,
+            Err(failure) => {
+                return match logs::find_gone(&typed)? {
+                    Some((uuid, apps)) => self.print_gone(uuid, &apps, format),
+                    None => Err(failure),
+                };
+            }
         };
+        let all: Vec<String> = {
+            let manifest = pod.manifest()?;
+            manifest.apps.iter().map(|a| a.name.to_string()).collect()
+        };
+        let apps = self.apps(pod.uuid(), &all)?;
+        let printer = self.printer(apps, format);
         let reader = LogReader::open(&pod, &printer.apps)?.ok_or_else(|| {
             Failure::new(format!(
-                "pod \"{}\" keeps no logs: they are kept of pods that were started with --detach",
+                "pod \"{}\" keeps no logs: they are kept of pods that were started with --detach, \
+                 or whose unit writes to the journal",
                 pod.uuid()
             ))
         })?;
-        match self.print(pod, reader, &printer) {
-            // Whoever read it has seen enough (`rkt logs | head`).
-            Err(Stop::Reader) | Ok(()) => Ok(ExitCode::SUCCESS),
-            Err(Stop::Failure(failure)) => Err(failure),
-        }
+        ended(self.print(pod, reader, &printer))
+    }
+}
+
+fn ended(printed: Result<(), Stop>) -> Outcome {
+    match printed {
+        // Whoever read it has seen enough (`rkt logs | head`).
+        Err(Stop::Reader) | Ok(()) => Ok(ExitCode::SUCCESS),
+        Err(Stop::Failure(failure)) => Err(failure),
     }
 }
 
@@ -102,42 +119,48 @@ enum Stop {
     Failure(Failure),
 }
 
-impl From<PodError> for Stop {
-    fn from(error: PodError) -> Self {
+impl<E: Into<Failure>> From<E> for Stop {
+    fn from(error: E) -> Self {
         Self::Failure(error.into())
     }
 }
 
 impl Logs {
-    /// The apps that are asked for, in the pod's order.
-    fn apps(&self, pod: &Pod) -> Result<Vec<String>, Failure> {
-        let manifest = pod.manifest()?;
-        let all: Vec<String> = manifest.apps.iter().map(|a| a.name.to_string()).collect();
+    /// What the journal has of a pod that is gone.
+    fn print_gone(&self, uuid: Uuid, all: &[String], format: Format) -> Outcome {
+        let printer = self.printer(self.apps(uuid, all)?, format);
+        let mut reader = LogReader::of_journal(uuid, &printer.apps);
+        ended(self.print_read(&mut reader, &printer, (true, true)))
+    }
+
+    fn printer(&self, apps: Vec<String>, format: Format) -> Printer {
+        Printer {
+            labelled: apps.len() > 1,
+            timestamps: self.timestamps,
+            json: format == Format::Json,
+            apps,
+        }
+    }
+
+    /// Those of the apps that are asked for, in the pod's order.
+    fn apps(&self, uuid: Uuid, all: &[String]) -> Result<Vec<String>, Failure> {
         if let Some(unknown) = self.app.iter().find(|name| !all.contains(name)) {
             return Err(Failure::new(format!(
-                "pod \"{}\" has no app {unknown:?}; it has {}",
-                pod.uuid(),
+                "pod \"{uuid}\" has no app {unknown:?}; it has {}",
                 all.join(", ")
             )));
         }
         let wanted = |name: &String| self.app.is_empty() || self.app.contains(name);
-        Ok(all.into_iter().filter(wanted).collect())
+        Ok(all.iter().filter(|name| wanted(name)).cloned().collect())
     }
 
     fn print(&self, mut pod: Pod, mut reader: LogReader, printer: &Printer) -> Result<(), Stop> {
-        let since = self.since.map_or(0, nanoseconds);
         let mut first = true;
         loop {
             // Looked at before the files, so that they are complete when it was over.
             let over = !self.follow || pod.state().is_over();
-            let mut lines = reader.read()?;
-            lines.retain(|line| line.time >= since);
-            let skipped = match self.lines {
-                Some(last) if first => lines.len().saturating_sub(last),
-                _ => 0,
-            };
+            self.print_read(&mut reader, printer, (first, over))?;
             first = false;
-            printer.print(&lines[skipped..]).map_err(|_| Stop::Reader)?;
             if over {
                 return Ok(());
             }
@@ -148,6 +171,25 @@ impl Logs {
                 Err(e) => return Err(e.into()),
             };
         }
+    }
+}
+
+impl Logs {
+    /// Prints what is read at once, which is the first and the last that is.
+    fn print_read(
+        &self,
+        reader: &mut LogReader,
+        printer: &Printer,
+        (first, last): (bool, bool),
+    ) -> Result<(), Stop> {
+        let since = self.since.map_or(0, nanoseconds);
+        let mut lines = reader.read(last)?;
+        lines.retain(|line| line.time >= since);
+        let skipped = match self.lines {
+            Some(wanted) if first => lines.len().saturating_sub(wanted),
+            _ => 0,
+        };
+        printer.print(&lines[skipped..]).map_err(|_| Stop::Reader)
     }
 }
 

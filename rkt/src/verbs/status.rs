@@ -17,7 +17,8 @@ use crate::report::{self, Detail, PodReport, PodState};
 #[command(
     about = "tell the state of a pod",
     long_about = "Tell the state of a pod, one key=value a line: state, reason (if the pod did not \
-        end by itself), created, started, networks, pid, exited; for each app its exit code \
+        end by itself), created, started, networks, pid, exited, logs (where what its apps write is \
+        kept: journal or files); for each app its exit code \
         (app-NAME), the signal that killed it, why it could not be started, its image and who \
         vouched for that.\n\n\
         With --format=json the object is that of rkt list, and each app has \"verification\".",
@@ -169,6 +170,9 @@ fn text(report: &PodReport) -> String {
         if let Some(error) = &app.error {
             line(&format!("app-{}-error", app.name), error);
         }
+    }
+    if let Some(logs) = report.logs {
+        line("logs", logs);
     }
     for app in &report.apps {
         line(&format!("image-{}", app.name), &app.image_id);

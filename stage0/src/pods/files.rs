@@ -9,9 +9,12 @@ use std::time::{Duration, SystemTime};
 
 use manifests::appc::PodManifest;
 use manifests::cni::net_info::{self, NetInfo};
-use manifests::engine::{AppStatus, PID_FILE, PPID_FILE, Process, READY_FILE, STATUS_FILE};
+use manifests::engine::{
+    self, AppStatus, Logs, PID_FILE, PPID_FILE, Process, READY_FILE, STATUS_FILE,
+};
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
+use serde::Deserialize;
 
 use super::{Pod, PodError};
 
@@ -43,6 +46,27 @@ impl Pod {
             .read(MANIFEST)?
             .ok_or_else(|| damaged("it is missing".to_owned()))?;
         PodManifest::from_slice(&bytes).map_err(|e| damaged(e.to_string()))
+    }
+
+    /// Where what its apps write is kept; `None` if it is not, or the pod has
+    /// not run.
+    ///
+    /// # Errors
+    /// If the file that says so cannot be read.
+    pub fn logs(&self) -> Result<Option<Logs>, PodError> {
+        #[derive(Deserialize)]
+        struct Engine {
+            logs: Option<Logs>,
+        }
+        let Some(bytes) = self.read(engine::FILE)? else {
+            return Ok(None);
+        };
+        let engine: Engine = serde_json::from_slice(&bytes).map_err(|e| PodError::Damaged {
+            uuid: self.uuid(),
+            file: engine::FILE.to_owned(),
+            reason: e.to_string(),
+        })?;
+        Ok(engine.logs)
     }
 
     /// When it was prepared; `None` while it has no manifest.

@@ -16,10 +16,6 @@ use crate::error::{Error, Result};
 /// `DelegateSubgroup=`.
 const ASIDE: &str = "supervisor";
 
-/// Attributes by which systemd marks a cgroup as given away: for root, and
-/// since version 251 for everybody.
-const MARKS: [&str; 2] = ["trusted.delegate", "user.delegate"];
-
 /// Where the pod's cgroups go.
 #[derive(Debug, Default)]
 pub(super) struct Home {
@@ -45,7 +41,7 @@ impl Home {
                 "name=systemd" => &named,
                 _ => return None,
             };
-            delegated(root, path)
+            systemd::unit::delegated(root, path)
         });
         Ok(Self { unit, own })
     }
@@ -75,22 +71,6 @@ fn parse(text: &str) -> Vec<(String, PathBuf)> {
             Some((controllers.to_owned(), path.strip_prefix('/')?.into()))
         })
         .collect()
-}
-
-/// The nearest of the cgroup and those above it that has been given away.
-fn delegated(root: &Path, path: &Path) -> Option<PathBuf> {
-    path.ancestors()
-        .filter(|path| !path.as_os_str().is_empty())
-        .find(|path| {
-            MARKS.iter().any(|mark| {
-                let mut value = [0; 1];
-                matches!(
-                    rustix::fs::getxattr(root.join(path), *mark, &mut value),
-                    Ok(1) if value == *b"1"
-                )
-            })
-        })
-        .map(Path::to_owned)
 }
 
 /// Moves this process out of a unit's cgroup of v2 into one of its own below
@@ -161,6 +141,5 @@ mod tests {
         let root = Path::new("/sys/fs/cgroup");
         let (parent, unit) = Home::default().parent(root, Version::V2, "memory");
         assert_eq!((parent, unit), (root.join("rkt"), false));
-        assert_eq!(delegated(Path::new("/proc"), Path::new("self/fd")), None);
     }
 }

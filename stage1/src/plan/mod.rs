@@ -90,6 +90,8 @@ pub struct App {
     pub restart: Restart,
     /// What is behind its standard descriptors.
     pub streams: Streams,
+    /// What each of its lines has in the journal.
+    pub log_fields: Vec<(String, String)>,
     /// What asks it to stop.
     pub stop_signal: i32,
     /// Seconds until it is killed then.
@@ -287,6 +289,7 @@ impl App {
             sockets: app.sockets,
             restart: app.restart,
             streams: app.streams,
+            log_fields: app.log_fields,
             process,
             stop_signal: app.stop_signal,
             stop_timeout: app.stop_timeout,

@@ -11,7 +11,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use manifests::engine::{LOG_FILE, Logs, OLD_LOG_FILE};
+use manifests::engine::{LOG_FILE, OLD_LOG_FILE};
 use manifests::log::{Record, Stream};
 
 use super::relay::LINE;
@@ -32,12 +32,13 @@ pub struct Log {
 }
 
 impl Log {
-    /// Begins the log of an app, in its directory below the working directory.
+    /// Begins the log of an app, in its directory below the working directory;
+    /// the next file is begun when this one has `limit` bytes.
     ///
     /// # Errors
     /// [`Error::System`] when the file cannot be made.
-    pub fn create(app: &str, logs: Logs) -> Result<Self> {
-        Self::create_at(Path::new("apps").join(app).join(LOG_FILE), logs.limit)
+    pub fn create(app: &str, limit: u64) -> Result<Self> {
+        Self::create_at(Path::new("apps").join(app).join(LOG_FILE), limit)
     }
 
     fn create_at(path: PathBuf, limit: u64) -> Result<Self> {

@@ -14,6 +14,7 @@
 pub(crate) mod control;
 mod guests;
 pub mod hub;
+pub mod journal;
 pub mod log;
 mod manager;
 mod network;

@@ -6,7 +6,8 @@
 //! until then, and while a queue is long its sources are not read, so a slow
 //! reader slows the apps and never us.
 //!
-//! What goes into a pod's own [log files](super::log) waits for nobody.
+//! What goes into a pod's own [log files](super::log) waits for nobody; what
+//! goes to [journald](super::journal) waits for it.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -16,7 +17,9 @@ use rustix::event::{PollFd, PollFlags};
 use rustix::io::Errno;
 
 use super::hub::{Channel, Hub};
+use super::journal::JournalLog;
 use super::log::Log;
+use crate::error::Result;
 
 /// Most that is written at once (`PIPE_BUF`).
 const CHUNK: usize = 4096;
@@ -44,6 +47,8 @@ enum Outlet {
     Target(Target),
     /// The log with this place, as one of the app's streams.
     Log(usize, Stream),
+    /// The journal, by the number of its writer.
+    Journal(usize),
     /// Whoever is attached to the app with this place.
     Hub(u16, Channel),
 }
@@ -80,6 +85,7 @@ pub struct Relay {
     sources: Vec<Source>,
     sinks: [Sink; 3],
     logs: Vec<Log>,
+    journal: Option<JournalLog>,
     hubs: Vec<Hub>,
     terminal: Option<OwnedFd>,
 }
@@ -91,6 +97,8 @@ pub enum Watched {
     Read(usize),
     /// The sink, to write.
     Write(Target),
+    /// The way to journald, to write.
+    Journal,
 }
 
 impl Relay {
@@ -117,6 +125,32 @@ impl Relay {
                 partial: Vec::new(),
             });
         }
+    }
+
+    /// Passes on to journald what comes out of these pipes of an app, with the
+    /// fields that its lines have. The pipes are not blocking.
+    ///
+    /// # Errors
+    /// [`Error::System`](crate::error::Error::System) without journald.
+    pub fn add_journal(
+        &mut self,
+        app: &str,
+        fields: &[(String, String)],
+        pipes: Vec<(OwnedFd, Stream)>,
+    ) -> Result<()> {
+        let journal = match &mut self.journal {
+            Some(journal) => journal,
+            none => none.insert(JournalLog::connect()?),
+        };
+        for (from, stream) in pipes {
+            self.sources.push(Source {
+                from: Origin::Pipe(from),
+                to: Outlet::Journal(journal.add(app, fields, stream)),
+                label: None,
+                partial: Vec::new(),
+            });
+        }
+        Ok(())
     }
 
     /// The hub of an app, made when there is none.
@@ -219,6 +253,7 @@ impl Relay {
             .filter_map(|(index, source)| {
                 let full = match source.to {
                     Outlet::Target(to) => self.sinks[to as usize].queue.len() >= FULL,
+                    Outlet::Journal(_) => self.journal_waits(),
                     Outlet::Log(..) | Outlet::Hub(..) => false,
                 };
                 (!full).then_some(Watched::Read(index))
@@ -227,7 +262,12 @@ impl Relay {
             .into_iter()
             .filter(|target| !self.sinks[*target as usize].queue.is_empty())
             .map(Watched::Write);
-        reads.chain(writes).collect()
+        let journal = self.journal_waits().then_some(Watched::Journal);
+        reads.chain(writes).chain(journal).collect()
+    }
+
+    fn journal_waits(&self) -> bool {
+        self.journal.as_ref().is_some_and(JournalLog::is_waiting)
     }
 
     /// The descriptor of it, for poll(2).
@@ -235,6 +275,10 @@ impl Relay {
         match watched {
             Watched::Read(index) => PollFd::from_borrowed_fd(self.origin(index), PollFlags::IN),
             Watched::Write(target) => PollFd::from_borrowed_fd(self.target(target), PollFlags::OUT),
+            Watched::Journal => match &self.journal {
+                Some(journal) => journal.poll_fd(),
+                None => PollFd::from_borrowed_fd(rustix::stdio::stderr(), PollFlags::OUT),
+            },
         }
     }
 
@@ -254,25 +298,34 @@ impl Relay {
         }
     }
 
-    /// Does what poll(2) said can be done. The last read of a source that is
-    /// over takes it out of the list, so reads go from the last to the first.
+    /// Does what poll(2) said can be done: standard output before standard
+    /// error, which is the order in which most programs write.
     ///
     /// A raw terminal has no end of file: when input ends, the caller's
     /// terminal is gone, and the app shall hear of it from its own.
-    pub fn advance(&mut self, mut ready: Vec<Watched>) {
+    pub fn advance(&mut self, ready: Vec<Watched>) {
         let mut hung_up = false;
-        ready.reverse();
+        let mut over = Vec::new();
         for watched in ready {
             match watched {
                 Watched::Read(index) => {
                     if self.read(index) == Progress::Over {
-                        let mut source = self.sources.remove(index);
-                        source.finish(&mut self.sinks, &mut self.logs);
-                        hung_up |= matches!(source.from, Origin::Input);
+                        over.push(index);
                     }
                 }
                 Watched::Write(target) => self.write(target),
+                Watched::Journal => {
+                    if let Some(journal) = &mut self.journal {
+                        journal.flush();
+                    }
+                }
             }
+        }
+        // From the last to the first, so that the places before stay the same.
+        for index in over.into_iter().rev() {
+            let mut source = self.sources.remove(index);
+            source.finish(&mut self.sinks, &mut self.logs, self.journal.as_mut());
+            hung_up |= matches!(source.from, Origin::Input);
         }
         if hung_up {
             self.sources
@@ -300,6 +353,11 @@ impl Relay {
                     }
                     Outlet::Log(log, stream) => {
                         self.logs[log].take(stream, &mut source.partial, data);
+                    }
+                    Outlet::Journal(writer) => {
+                        if let Some(journal) = &mut self.journal {
+                            journal.take(writer, &mut source.partial, data);
+                        }
                     }
                     Outlet::Hub(app, channel) => {
                         if let Some(hub) = self.hubs.iter_mut().find(|hub| hub.app == app) {
@@ -336,7 +394,7 @@ impl Relay {
     /// Copies what is left when every writer is gone. This waits for a slow
     /// reader, as any program does that writes its last words.
     pub fn finish(&mut self) {
-        for index in (0..self.sources.len()).rev() {
+        for index in 0..self.sources.len() {
             let to = self.sources[index].to;
             if !matches!(self.sources[index].from, Origin::Input) {
                 while self.read(index) == Progress::Some {
@@ -345,9 +403,12 @@ impl Relay {
                     }
                 }
             }
-            self.sources[index].finish(&mut self.sinks, &mut self.logs);
+            self.sources[index].finish(&mut self.sinks, &mut self.logs, self.journal.as_mut());
         }
         self.sources.clear();
+        if let Some(journal) = &mut self.journal {
+            journal.finish();
+        }
         self.drain(Target::Output);
         self.drain(Target::Error);
     }
@@ -392,13 +453,23 @@ impl Source {
     }
 
     /// Passes on a last line that never ended.
-    fn finish(&mut self, sinks: &mut [Sink; 3], logs: &mut [Log]) {
+    fn finish(
+        &mut self,
+        sinks: &mut [Sink; 3],
+        logs: &mut [Log],
+        journal: Option<&mut JournalLog>,
+    ) {
         if self.partial.is_empty() {
             return;
         }
         match self.to {
             Outlet::Target(to) => self.take(b"\n", &mut sinks[to as usize]),
             Outlet::Log(log, stream) => logs[log].take(stream, &mut self.partial, b"\n"),
+            Outlet::Journal(writer) => {
+                if let Some(journal) = journal {
+                    journal.take(writer, &mut self.partial, b"\n");
+                }
+            }
             // Passed on as it came.
             Outlet::Hub(..) => {}
         }
@@ -429,7 +500,7 @@ mod tests {
         source.take(b"one\ntw", &mut sinks[0]);
         assert_eq!(text(&sinks[0]), "[web] one\n");
         source.take(b"o\n\nthree", &mut sinks[0]);
-        source.finish(&mut sinks, &mut []);
+        source.finish(&mut sinks, &mut [], None);
         assert_eq!(
             text(&sinks[0]),
             "[web] one\n[web] two\n[web] \n[web] three\n"

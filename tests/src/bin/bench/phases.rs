@@ -47,6 +47,7 @@ pub(crate) fn run(host: &Host, command: &Command, rounds: usize) -> Report {
                 }),
             }
         }
+        host.plain_rkt(["gc", "--grace-period=0s"]).run().ok();
     }
     report
 }

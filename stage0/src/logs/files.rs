@@ -1,4 +1,4 @@
-//! Reading what the apps of a detached pod wrote.
+//! Lines from the files of a pod directory.
 //!
 //! Each app has its own files ([`manifests::log`]); what is told of several is
 //! put in the order of the times. A reader follows a file through its change
@@ -12,26 +12,14 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use manifests::engine::{LOG_FILE, OLD_LOG_FILE};
-use manifests::log::{Record, Stream};
+use manifests::log::Record;
 
+use super::Line;
 use crate::pods::{APPS, Pod, PodError};
-
-/// One line an app wrote.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Line {
-    /// When it ended, in nanoseconds since the epoch.
-    pub time: u64,
-    /// The place of the app in the list the reader was made with.
-    pub app: usize,
-    /// Where the app wrote it.
-    pub stream: Stream,
-    /// The line, without its end.
-    pub text: Vec<u8>,
-}
 
 /// Reads the logs of some apps of a pod, from their beginning on.
 #[derive(Debug)]
-pub struct LogReader {
+pub(super) struct FileReader {
     apps: Vec<AppLog>,
 }
 
@@ -48,12 +36,12 @@ struct AppLog {
 /// Read at once.
 const CHUNK: usize = 64 * 1024;
 
-impl LogReader {
+impl FileReader {
     /// A reader of these apps' logs; none if the pod keeps none.
     ///
     /// # Errors
     /// What stopped us from looking.
-    pub fn open(pod: &Pod, apps: &[String]) -> Result<Option<Self>, PodError> {
+    pub(super) fn open(pod: &Pod, apps: &[String]) -> Result<Option<Self>, PodError> {
         let logs = apps.iter().map(|app| {
             let path = pod.path().join(APPS).join(app).join(LOG_FILE);
             AppLog::open(path.clone()).map_err(PodError::io("open", path))
@@ -67,7 +55,7 @@ impl LogReader {
     ///
     /// # Errors
     /// What the kernel said of a file.
-    pub fn read(&mut self) -> Result<Vec<Line>, PodError> {
+    pub(super) fn read(&mut self) -> Result<Vec<Line>, PodError> {
         let mut lines = Vec::new();
         for (index, app) in self.apps.iter_mut().enumerate() {
             app.read(index, &mut lines)
@@ -168,6 +156,8 @@ mod tests {
     use std::io::Write;
     use std::path::Path;
 
+    use manifests::log::Stream;
+
     use super::*;
 
     fn put(file: &Path, records: &[(u64, &str, bool)]) {
@@ -190,14 +180,14 @@ mod tests {
         file.write_all(&bytes).unwrap();
     }
 
-    fn reader(paths: &[PathBuf]) -> LogReader {
+    fn reader(paths: &[PathBuf]) -> FileReader {
         let apps = paths.iter().map(|p| AppLog::open(p.clone()).unwrap());
-        LogReader {
+        FileReader {
             apps: apps.collect(),
         }
     }
 
-    fn texts(reader: &mut LogReader) -> Vec<String> {
+    fn texts(reader: &mut FileReader) -> Vec<String> {
         let lines = reader.read().unwrap();
         let text = |line: Line| format!("{}:{}", line.app, String::from_utf8(line.text).unwrap());
         lines.into_iter().map(text).collect()
