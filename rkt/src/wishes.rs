@@ -61,6 +61,7 @@ impl Wishes<'_> {
             volumes: self.pod.volume.clone(),
             mounts: self.images.mounts,
             ports: self.pod.port.clone(),
+            exposed: Vec::new(),
             environment,
             ..PodRequest::default()
         };

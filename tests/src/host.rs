@@ -19,6 +19,11 @@ use crate::{Cmd, Compression, OciImage, leaks};
 /// Environment variable by which a host's processes are found again.
 const MARKER: &str = "RKT_TEST_HOST";
 
+/// The default network of a host without a network of its own: whoever joins
+/// it is told what to write instead.
+const NO_NETWORK: &str =
+    r#"{"cniVersion":"1.0.0","name":"default","type":"use-with_own_network-in-this-test"}"#;
+
 /// A data directory and configuration of its own, checked for leaks when it
 /// goes out of scope.
 pub struct Host {
@@ -38,8 +43,17 @@ impl Default for Host {
 
 impl Host {
     /// A host whose data directory is on `/var/tmp`'s file system (`/tmp` is
-    /// often a tmpfs, which cannot back EROFS mounts).
+    /// often a tmpfs, which cannot back EROFS mounts). Its pods have no network
+    /// but `none` and `host`: the default one would change the machine's.
     pub fn new() -> Self {
+        let host = Self::with_directories();
+        let directory = host.path().join("usr/net.d");
+        fs::create_dir(&directory).unwrap();
+        fs::write(directory.join("00-default.conf"), NO_NETWORK).unwrap();
+        host
+    }
+
+    fn with_directories() -> Self {
         assert!(
             geteuid().is_root(),
             "the end-to-end tests need root: sudo ./check"
@@ -118,7 +132,7 @@ impl Host {
             .unwrap();
         }
         Cmd::new("ip").args(["link", "set", "lo", "up"]).run().ok();
-        Self::new()
+        Self::with_directories()
     }
 
     /// Scratch space of this test.

@@ -6,6 +6,7 @@
 //!                      └─ spawn() ─▶ Running ── signal, kill, wait
 //! Rootfs ──▶ Aci, OciImage        images of our own making, also broken ones
 //! Guest ── nspawn, QEMU           Debian with systemd, other kernels, power cuts
+//! probe                        what an app sees of its walls, from inside
 //! Gpg, Cosign, Registry, Pty      real peers: gnupg, cosign, docker-registry, a terminal
 //! Web, Ca, Proxy                  web servers that answer as a test wants
 //! Sigstore ── openssl             an authority and logs of our own, for signatures by identity
@@ -31,6 +32,7 @@ pub mod image;
 pub mod leaks;
 pub mod memory;
 pub mod oci;
+pub mod probe;
 pub mod pty;
 pub mod registry;
 pub mod rootfs;

@@ -156,6 +156,30 @@ fn the_suite_isolation_passes_on_cgroup_v2() {
     assert_suite(Guest::qemu(Kernel::V6_12), "isolation");
 }
 
+/// The isolators and flags about what depends on cgroups, where all
+/// controllers are v2's.
+#[test]
+fn the_suite_isolators_passes_on_cgroup_v2() {
+    let words = "shares_of files_volumes the_pod_around complete";
+    let Some(guest) = Guest::qemu(Kernel::V6_12) else {
+        return;
+    };
+    let guest = guest.deadline(Duration::from_secs(180));
+    guest.passes_suite("isolators", words);
+}
+
+/// The others, of which there are many: `cargo nextest run -p tests --test
+/// guest_rkt --run-ignored=only the_rest_of_the_suite_isolators`.
+#[test]
+#[ignore = "takes three minutes more"]
+fn the_rest_of_the_suite_isolators_passes_in_a_guest() {
+    let Some(guest) = Guest::qemu(Kernel::V6_12) else {
+        return;
+    };
+    let guest = guest.deadline(Duration::from_secs(400));
+    guest.passes_suite("isolators", "rights_of system_calls");
+}
+
 #[test]
 fn the_suite_run_passes_under_systemd() {
     assert_suite(Guest::nspawn(Debian::Bookworm), "run");

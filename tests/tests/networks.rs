@@ -274,6 +274,74 @@ fn ports_lead_into_the_pod_and_are_refused_to_others() {
 }
 
 #[test]
+fn a_pod_without_apps_publishes_the_ports_of_those_that_come() {
+    let host = host();
+    let file = host.path().join("uuids/sandbox");
+    let sandbox = |flags: &[&str]| {
+        host.rkt([
+            "app",
+            "sandbox",
+            &format!("--uuid-file-save={}", file.display()),
+        ])
+        .args(flags)
+    };
+    // The default network has no IPv6.
+    sandbox(&["--port=web:tcp:80:[::1]:8081"]).run().fails(
+        254,
+        "run",
+        &["port \"web\" cannot be forwarded: the pod has no ipv6 address"],
+    );
+    fs::remove_file(&file).unwrap();
+
+    let running = sandbox(&["--port=web:tcp:80::8080"]).spawn();
+    eventually("the UUID", || fs::read(&file).is_ok_and(|b| b.len() == 36));
+    let uuid = fs::read_to_string(&file).unwrap();
+    host.rkt(["status", "--wait-ready=20s", &uuid]).run().ok();
+    assert_eq!(ask("127.0.0.1:8080"), "nobody\n");
+    host.rkt(["app", "add", &uuid, "example.com/sh", "--name=web"])
+        .args(["--", "exec nc -ll -p 80 -e echo hello"])
+        .run()
+        .ok();
+    host.rkt(["app", "start", &uuid, "--app=web"]).run().ok();
+    eventually("the app's port", || ask("127.0.0.1:8080") == "hello\n");
+    let manifest = host.rkt(["cat-manifest", &uuid]).run().ok().json();
+    assert_eq!(manifest["ports"][0]["podPort"]["port"], 80, "{manifest}");
+    pod(&host, &["--port=http:8080"], "true").run().fails(
+        254,
+        "run",
+        &[
+            "port tcp 0.0.0.0:8080",
+            "taken by port \"web\" of pod",
+            &uuid,
+        ],
+    );
+    stop(running);
+    assert_eq!(ask("127.0.0.1:8080"), "nobody\n");
+    assert_eq!(rules_of(&uuid), 0);
+    for (flags, words) in [
+        (
+            &["--port=web:8080"][..],
+            "name:protocol:podPort:[hostIP]:hostPort",
+        ),
+        (
+            &["--port=web:tcp:80::8080", "--port=web:tcp:81::8081"],
+            "port name \"web\" is given to two ports of the pod",
+        ),
+        (
+            &["--port=a:tcp:80::8080", "--port=b:tcp:81::8080"],
+            "port tcp-0.0.0.0:8080 already mapped to pod port 80",
+        ),
+        (
+            &["--net=none", "--port=web:tcp:80::8080"],
+            "--port flag does not work with 'none' networking",
+        ),
+    ] {
+        let out = sandbox(flags).run();
+        assert!(out.code() != Some(0) && out.stderr.contains(words), "{out}");
+    }
+}
+
+#[test]
 fn gc_takes_back_what_a_killed_supervisor_had() {
     let host = host();
     configure(

@@ -10,5 +10,7 @@ mod resolver;
 
 pub use choice::{NetChoice, NetError};
 pub use hosts::{Hosts, HostsError, extend as extend_hosts, render as render_hosts};
-pub use ports::{Declared, PortError, PortFlag, resolve as resolve_ports};
+pub use ports::{
+    Declared, PortError, PortFlag, check_exposed, parse_exposed, resolve as resolve_ports,
+};
 pub use resolver::{DnsFlags, Resolver, ResolverError, render as render_resolv_conf};

@@ -1,9 +1,10 @@
-//! `--port NAME:[IP:]PORT[-LAST]`, and what it comes to.
+//! `--port NAME:[IP:]PORT[-LAST]`, and what it comes to; and the form in full
+//! for pods whose apps are not known yet, `NAME:PROTOCOL:PODPORT:[IP]:HOSTPORT`.
 
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use crate::appc::Port;
+use crate::appc::{ExposedPort, Port};
 use crate::engine::{ForwardedPort, Protocol};
 
 /// One `--port` flag.
@@ -49,6 +50,12 @@ pub enum PortError {
     /// Not of the form.
     #[error("{0:?} is not in name:[ip:]port format")]
     Format(String),
+    /// Not of the form in full.
+    #[error("{0:?} is not in name:protocol:podPort:[hostIP]:hostPort format")]
+    FullFormat(String),
+    /// One name, two ports of the pod.
+    #[error("port name {0:?} is given to two ports of the pod")]
+    Twice(String),
     /// Not a name.
     #[error("{0:?} is not a valid port name")]
     Name(String),
@@ -105,31 +112,12 @@ impl FromStr for PortFlag {
     fn from_str(text: &str) -> Result<Self, PortError> {
         let format = || PortError::Format(text.to_owned());
         let (name, rest) = text.split_once(':').ok_or_else(format)?;
-        let valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-        if name.is_empty()
-            || !name.bytes().all(valid)
-            || name.starts_with('-')
-            || name.ends_with('-')
-        {
-            return Err(PortError::Name(name.to_owned()));
-        }
+        check_name(name)?;
         let (ip, port) = match rest.rsplit_once(':') {
             Some((ip, port)) => (Some(ip), port),
             None => (None, rest),
         };
-        let host_ip = ip
-            .map(|ip| {
-                let bare = match ip.strip_prefix('[') {
-                    Some(inner) => inner.strip_suffix(']').ok_or_else(format)?,
-                    None => ip,
-                };
-                bare.parse().map_err(|_| PortError::Ip(ip.to_owned()))
-            })
-            .transpose()?;
-        let number = |digits: &str| match digits.parse::<u16>() {
-            Ok(port) if port > 0 => Ok(port),
-            _ => Err(PortError::Number(digits.to_owned())),
-        };
+        let host_ip = ip.map(|ip| address(ip, format)).transpose()?;
         let (host_port, last) = match port.split_once('-') {
             Some((first, last)) => (number(first)?, Some(number(last)?)),
             None => (number(port)?, None),
@@ -144,6 +132,82 @@ impl FromStr for PortFlag {
             last,
         })
     }
+}
+
+fn check_name(name: &str) -> Result<(), PortError> {
+    let valid = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+    let edge = name.starts_with('-') || name.ends_with('-');
+    if name.is_empty() || edge || !name.bytes().all(valid) {
+        return Err(PortError::Name(name.to_owned()));
+    }
+    Ok(())
+}
+
+/// An address, IPv6 also in brackets.
+fn address(text: &str, format: impl Fn() -> PortError) -> Result<IpAddr, PortError> {
+    let bare = match text.strip_prefix('[') {
+        Some(inner) => inner.strip_suffix(']').ok_or_else(format)?,
+        None => text,
+    };
+    bare.parse().map_err(|_| PortError::Ip(text.to_owned()))
+}
+
+fn number(digits: &str) -> Result<u16, PortError> {
+    match digits.parse::<u16>() {
+        Ok(port) if port > 0 => Ok(port),
+        _ => Err(PortError::Number(digits.to_owned())),
+    }
+}
+
+/// Reads `NAME:PROTOCOL:PODPORT:[IP]:HOSTPORT`: a port that no app needs to
+/// declare. Without an address it is reached by all of the host's.
+///
+/// # Errors
+/// [`PortError`], for what is none.
+pub fn parse_exposed(text: &str) -> Result<ExposedPort, PortError> {
+    let format = || PortError::FullFormat(text.to_owned());
+    // The address may have colons itself.
+    let mut fields = text.splitn(4, ':');
+    let mut field = || fields.next().ok_or_else(format);
+    let (name, protocol, pod_port, rest) = (field()?, field()?, field()?, field()?);
+    let (ip, host_port) = rest.rsplit_once(':').ok_or_else(format)?;
+    check_name(name)?;
+    let valid_name = || PortError::Name(name.to_owned());
+    // Only an absent protocol may be left out, and here none is absent.
+    if protocol.is_empty() || protocol.parse::<Protocol>().is_err() {
+        return Err(PortError::Protocol {
+            name: name.to_owned(),
+            protocol: protocol.to_owned(),
+        });
+    }
+    let host_ip = (!ip.is_empty()).then(|| address(ip, format)).transpose()?;
+    Ok(ExposedPort {
+        name: name.parse().map_err(|_| valid_name())?,
+        host_port: number(host_port)?,
+        host_ip,
+        pod_port: Some(Port {
+            name: name.parse().map_err(|_| valid_name())?,
+            protocol: protocol.to_owned(),
+            port: number(pod_port)?,
+            count: 1,
+            socket_activated: false,
+        }),
+    })
+}
+
+/// No two of `ports` lead a name to different ports of the pod.
+///
+/// # Errors
+/// [`PortError::Twice`].
+pub fn check_exposed(ports: &[ExposedPort]) -> Result<(), PortError> {
+    for (index, port) in ports.iter().enumerate() {
+        let other =
+            |other: &&ExposedPort| other.name == port.name && other.pod_port != port.pod_port;
+        if ports[..index].iter().any(|o| other(&o)) {
+            return Err(PortError::Twice(port.name.to_string()));
+        }
+    }
+    Ok(())
 }
 
 impl FromStr for Protocol {
@@ -264,6 +328,52 @@ mod tests {
         }
     }
 
+    #[test]
+    fn ports_in_full() {
+        let port = parse_exposed("web:tcp:80:127.0.0.1:8080").unwrap();
+        assert_eq!((port.name.as_str(), port.host_port), ("web", 8080));
+        assert_eq!(port.host_ip, Some("127.0.0.1".parse().unwrap()));
+        let inner = port.pod_port.clone().unwrap();
+        assert_eq!(
+            (inner.port, inner.protocol.as_str(), inner.count),
+            (80, "tcp", 1)
+        );
+        let any = parse_exposed("dns:udp:53::5353").unwrap();
+        assert_eq!(any.host_ip, None);
+        for text in ["web:tcp:80:[fd00::1]:8080", "web:tcp:80:fd00::1:8080"] {
+            let port = parse_exposed(text).unwrap();
+            assert_eq!(port.host_ip, Some("fd00::1".parse().unwrap()), "{text}");
+        }
+        let full = "is not in name:protocol:podPort:[hostIP]:hostPort format";
+        for (text, message) in [
+            ("web:8080", format!("\"web:8080\" {full}")),
+            ("web:tcp:80:8080", format!("\"web:tcp:80:8080\" {full}")),
+            ("Web:tcp:80::1", "\"Web\" is not a valid port name".into()),
+            (
+                "w:dccp:80::1",
+                "port \"w\" has the unknown protocol \"dccp\"".into(),
+            ),
+            (
+                "w::80::1",
+                "port \"w\" has the unknown protocol \"\"".into(),
+            ),
+            ("w:tcp:0::1", "\"0\" is not a valid port number".into()),
+            ("w:tcp:80:here:1", "\"here\" is not a valid IP".into()),
+            (
+                "w:tcp:80::70000",
+                "\"70000\" is not a valid port number".into(),
+            ),
+        ] {
+            assert_eq!(parse_exposed(text).unwrap_err().to_string(), message);
+        }
+        let other = parse_exposed("web:tcp:81::8081").unwrap();
+        check_exposed(&[port.clone(), port.clone()]).unwrap();
+        assert_eq!(
+            check_exposed(&[port, other]).unwrap_err().to_string(),
+            "port name \"web\" is given to two ports of the pod"
+        );
+    }
+
     fn declared<'a>(name: &'a str, protocol: &'a str, port: u16, count: u16) -> Declared<'a> {
         Declared {
             name,
@@ -323,6 +433,7 @@ mod tests {
         #[test]
         fn no_text_makes_the_grammar_panic(text in ".{0,40}") {
             let _ = text.parse::<PortFlag>();
+            let _ = parse_exposed(&text);
         }
 
         /// Two ports overlap if and only if some number is in both.

@@ -7,7 +7,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 use fetch::PullPolicy;
-use manifests::appc::{Mount, Volume};
+use manifests::appc::{ExposedPort, Mount, Volume};
+use manifests::network::parse_exposed;
 use stage0::images::Images as PodImages;
 use stage0::pods::{OwnedPod, Pod, State};
 use stage0::prepare::request::{AppRequest, PodRequest};
@@ -33,6 +34,7 @@ It runs until it is stopped, whatever becomes of its apps.
 
 EXAMPLES:
     rkt app sandbox --detach --uuid-file-save=/run/my-pod
+    rkt app sandbox --detach --port=web:tcp:80::8080
     rkt app add 5bc080ca example.com/web --name=web
     rkt app start 5bc080ca --app=web"
 )]
@@ -54,6 +56,10 @@ pub(crate) struct Sandbox {
     /// User label of the pod
     #[arg(long, value_name = "NAME=VALUE")]
     user_label: Vec<KeyValue>,
+    /// Make a port of the pod reachable on the host, whichever app will listen there:
+    /// NAME:PROTOCOL:PODPORT:[IP]:HOSTPORT
+    #[arg(long, value_name = "PORT", value_parser = parse_exposed)]
+    port: Vec<ExposedPort>,
     /// The pod's supervisor [default: rkt-stage1 beside rkt]
     #[arg(long, value_name = "FILE")]
     stage1_path: Option<PathBuf>,
@@ -75,6 +81,7 @@ impl Sandbox {
         }
         let mut runtime = runtime::runtime(&self.runtime, context)?;
         runtime.unpack = self.no_overlay;
+        runtime::check_ports(self.port.len(), &runtime)?;
         let stage1 = context.stage1(self.stage1_path.as_deref())?;
         let store = context.store()?;
         let request = PodRequest {
@@ -83,6 +90,7 @@ impl Sandbox {
             annotations: wishes::names(self.annotation)?,
             user_annotations: cli::pairs(self.user_annotation),
             user_labels: cli::pairs(self.user_label),
+            exposed: self.port,
             ..PodRequest::default()
         };
         let blueprint = Blueprint {

@@ -9,7 +9,7 @@ use manifests::appc::{
     AcIdentifier, AcName, Annotation, App, CapabilitySet, ExposedPort, ImageManifest, Isolator,
     Mount, PodManifest, Quantity, Resource, RuntimeApp, RuntimeImage, Volume,
 };
-use manifests::network::{Declared, resolve_ports};
+use manifests::network::{Declared, check_exposed, resolve_ports};
 use manifests::platform::Platform;
 
 use super::environment;
@@ -296,17 +296,17 @@ fn ports(request: &PodRequest, apps: &[RuntimeApp]) -> Result<Vec<ExposedPort>, 
         .map(Declared::from)
         .collect();
     resolve_ports(&request.ports, &declared)?;
-    request
-        .ports
-        .iter()
-        .map(|flag| {
-            Ok(ExposedPort {
-                name: flag.name.parse().map_err(PrepareError::NoName)?,
-                host_port: flag.host_port,
-                host_ip: flag.host_ip,
-                pod_port: None,
-            })
+    check_exposed(&request.exposed)?;
+    let of_apps = request.ports.iter().map(|flag| {
+        Ok(ExposedPort {
+            name: flag.name.parse().map_err(PrepareError::NoName)?,
+            host_port: flag.host_port,
+            host_ip: flag.host_ip,
+            pod_port: None,
         })
+    });
+    of_apps
+        .chain(request.exposed.iter().cloned().map(Ok))
         .collect()
 }
 

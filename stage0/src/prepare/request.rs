@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use image_store::ImageRecord;
-use manifests::appc::{AcIdentifier, AcName, EnvironmentName, Mount, Quantity, SeccompSet, Volume};
+use manifests::appc::{
+    AcIdentifier, AcName, EnvironmentName, ExposedPort, Mount, Quantity, SeccompSet, Volume,
+};
 use manifests::network::PortFlag;
 
 /// A pod, as asked for.
@@ -17,6 +19,8 @@ pub struct PodRequest {
     pub mounts: Vec<Mount>,
     /// Ports of apps that shall be reachable on the host.
     pub ports: Vec<PortFlag>,
+    /// Ports given in full, of apps that are added later.
+    pub exposed: Vec<ExposedPort>,
     /// Environment for every app.
     pub environment: PodEnvironment,
     /// Apps may be added to it while it runs.

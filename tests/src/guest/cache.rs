@@ -53,7 +53,16 @@ pub(super) fn entry(
     key: &str,
     build: impl FnOnce(&Path) -> Result<(), Unobtainable>,
 ) -> Result<PathBuf, Unobtainable> {
-    let dir = cache_directory();
+    entry_in(&cache_directory(), name, key, build)
+}
+
+/// As [`entry`], below another directory, which is there.
+pub(super) fn entry_in(
+    dir: &Path,
+    name: &str,
+    key: &str,
+    build: impl FnOnce(&Path) -> Result<(), Unobtainable>,
+) -> Result<PathBuf, Unobtainable> {
     let entry = dir.join(format!("{name}-{key}"));
     if entry.exists() {
         return Ok(entry);
@@ -61,10 +70,10 @@ pub(super) fn entry(
     let lock = File::create(dir.join(format!("{name}.lock"))).unwrap();
     let _lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
     if !entry.exists() {
-        remove_old(&dir, name);
+        remove_old(dir, name);
         let building = tempfile::Builder::new()
             .prefix("build-")
-            .tempdir_in(&dir)
+            .tempdir_in(dir)
             .unwrap();
         build(building.path())?;
         fs::rename(building.path(), &entry).unwrap();

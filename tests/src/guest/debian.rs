@@ -1,6 +1,6 @@
 //! The Debian releases and kernels that guests are made of.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::mirror::{self, KEYRING};
@@ -145,6 +145,27 @@ pub(crate) fn program(package: &str, program: &str) -> Option<PathBuf> {
         built(&made)
     });
     super::obtained(entry).map(|entry| entry.join(program))
+}
+
+/// A tree with the programs that rkt is measured beside, of the newest stable
+/// Debian, kept below `dir`: `root`, and `versions` with a line `PACKAGE
+/// VERSION` for each. It belongs to root, unlike all else that is kept.
+///
+/// # Errors
+/// There is neither such a tree nor what it is made of.
+pub fn peers(dir: &Path) -> Result<PathBuf, Unobtainable> {
+    let suite = Debian::Trixie.suite();
+    let key = cache::key(&[suite], &[recipe_path("peers.sh")]);
+    cache::entry_in(dir, "peers", &key, |out| {
+        require("mmdebstrap", "mmdebstrap");
+        let mirror = mirror::with_suite(suite)?;
+        let made = recipe("peers.sh")
+            .args([suite, &mirror, KEYRING])
+            .arg(out)
+            .deadline(BUILD)
+            .run();
+        built(&made)
+    })
 }
 
 fn built(made: &Output) -> Result<(), Unobtainable> {

@@ -37,7 +37,7 @@ use std::time::Duration;
 
 pub use cache::cache_directory;
 pub(crate) use debian::program;
-pub use debian::{Debian, Kernel};
+pub use debian::{Debian, Kernel, peers};
 pub use disk::Disk;
 pub use running::{Output, Running};
 pub use write_log::WriteLog;

@@ -8,7 +8,7 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use manifests::cni::plugins::{IpvlanMode, MacvlanMode};
 use rustix::io::Errno;
 
-use super::message::{self, CREATE, EXCL, Message};
+use super::message::{self, CREATE, ECHO, EXCL, Message};
 use super::socket::{Refusal, Socket};
 
 const RTM_NEWLINK: u16 = 16;
@@ -239,9 +239,34 @@ impl New<'_> {
     /// `EEXIST` when the name is taken; `EOPNOTSUPP` when the kernel has no
     /// such interfaces.
     pub(crate) fn create(&self, socket: &mut Socket) -> Result<(), Refusal> {
-        let mut message = Message::new(RTM_NEWLINK, CREATE | EXCL, &fixed(0, 0, IFF_UP, IFF_UP));
+        socket.request(vec![self.message(0)])
+    }
+
+    /// The same in the socket's own namespace; returns what it became.
+    ///
+    /// # Errors
+    /// As for [`New::create`].
+    pub(crate) fn create_here(&self, socket: &mut Socket) -> Result<Link, Refusal> {
+        debug_assert!(self.netns.is_none(), "the echo would be heard elsewhere");
+        let mut made = None;
+        socket.request_and_hear(vec![self.message(ECHO)], |reply| {
+            if reply.kind == RTM_NEWLINK {
+                made = read(reply.body).filter(|link| link.name == self.name);
+            }
+        })?;
+        // Before Linux 6.2 there is no echo. To ask may mean to wait: the
+        // kernel is busy with the news that an interface is up.
+        match made {
+            Some(link) => Ok(link),
+            None => get(socket, self.name),
+        }
+    }
+
+    fn message(&self, flags: u16) -> Message {
+        let flags = CREATE | EXCL | flags;
+        let mut message = Message::new(RTM_NEWLINK, flags, &fixed(0, 0, IFF_UP, IFF_UP));
         self.attributes(&mut message);
-        socket.request(vec![message])
+        message
     }
 }
 

@@ -10,6 +10,8 @@
 pub(crate) const REQUEST: u16 = 0x1;
 /// `NLM_F_ACK`: answer also when it went well.
 pub(crate) const ACK: u16 = 0x4;
+/// `NLM_F_ECHO`: tell of the change whoever made it, too.
+pub(crate) const ECHO: u16 = 0x8;
 /// `NLM_F_DUMP`: every object.
 pub(crate) const DUMP: u16 = 0x300;
 /// `NLM_F_REPLACE`: an object that exists is changed.

@@ -80,39 +80,63 @@ impl Socket {
     }
 
     /// Sends `requests` in one piece, so that the kernel works them off in one
-    /// call, and waits for each one's acknowledgement.
+    /// call, and waits until the last one is done.
     ///
     /// # Errors
     /// The first refusal; later requests may have been done nevertheless.
     pub(crate) fn request(&mut self, requests: Vec<Message>) -> Result<(), Refusal> {
+        self.request_and_hear(requests, |_| ())
+    }
+
+    /// The same, and hands to `each` what the kernel tells of its own accord
+    /// about these requests: what asks for an echo gets one.
+    ///
+    /// # Errors
+    /// As for [`Socket::request`].
+    pub(crate) fn request_and_hear(
+        &mut self,
+        requests: Vec<Message>,
+        mut each: impl FnMut(&Reply<'_>),
+    ) -> Result<(), Refusal> {
         let first = self.sequence + 1;
-        let count = requests.len();
-        if count == 0 {
+        let Some(last) = requests.len().checked_sub(1) else {
             return Ok(());
-        }
+        };
         let mut bytes = Vec::new();
-        for request in requests {
+        for (index, request) in requests.into_iter().enumerate() {
             self.sequence += 1;
-            bytes.extend(request.with_ack().finish(self.sequence));
+            // A refusal is told without being asked for.
+            let request = if index == last {
+                request.with_ack()
+            } else {
+                request
+            };
+            bytes.extend(request.finish(self.sequence));
         }
         self.send(&bytes)?;
-        let mut answered = 0;
         let mut refusal: Option<Refusal> = None;
-        while answered < count {
+        loop {
             self.receive()?;
+            let mut done = false;
             for reply in message::replies(&self.buffer) {
                 let index = reply.sequence.wrapping_sub(first) as usize;
-                if reply.kind != ERROR || index >= count {
+                if index > last {
                     continue;
                 }
-                answered += 1;
+                if reply.kind != ERROR {
+                    each(&reply);
+                    continue;
+                }
+                done |= index == last;
                 if let Some(mut refused) = refusal_of(&reply) {
                     refused.index = index;
                     refusal.get_or_insert(refused);
                 }
             }
+            if done {
+                return refusal.map_or(Ok(()), Err);
+            }
         }
-        refusal.map_or(Ok(()), Err)
     }
 
     /// Sends one request and hands each message of the answer to `each`.

@@ -37,13 +37,11 @@ pub(super) fn add(session: &mut Session<'_>, config: Bandwidth, attach: Attach<'
             netns: None,
             kind: NewKind::Ifb,
         };
-        new.create(&mut session.host).map_err(super::missing(
-            "ifb (CONFIG_IFB)",
+        let ifb = new.create_here(&mut session.host).map_err(super::missing(
+            "ifb interfaces (CONFIG_IFB); try \"modprobe ifb\", or set no \"egressRate\"",
             "create interface",
             &name,
         ))?;
-        let ifb =
-            link::get(&mut session.host, &name).map_err(Error::kernel("find interface", &name))?;
         requests.push(traffic::token_bucket(
             ifb.index,
             config.egress_rate,
@@ -54,7 +52,7 @@ pub(super) fn add(session: &mut Session<'_>, config: Bandwidth, attach: Attach<'
     match session.host.request(requests) {
         Err(source) if source.is(Errno::NOENT) || source.is(Errno::OPNOTSUPP) => {
             Err(Error::Missing {
-                what: "traffic control by tbf, ingress, u32 and mirred (CONFIG_NET_SCH_TBF, CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_U32, CONFIG_NET_ACT_MIRRED)",
+                what: "traffic control by tbf, ingress, u32 and mirred (CONFIG_NET_SCH_TBF, CONFIG_NET_SCH_INGRESS, CONFIG_NET_CLS_U32, CONFIG_NET_ACT_MIRRED); leave plugin \"bandwidth\" out to go without",
                 source,
             })
         }

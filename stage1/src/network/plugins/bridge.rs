@@ -120,16 +120,14 @@ fn ensure(session: &mut Session<'_>, config: &Bridge) -> Result<Link> {
             netns: None,
             kind: NewKind::Bridge,
         };
-        match new.create(&mut session.host) {
+        found = match new.create_here(&mut session.host) {
             // Another pod was faster.
-            Err(refusal) if refusal.is(Errno::EXIST) => {}
+            Err(refusal) if refusal.is(Errno::EXIST) => link::get(&mut session.host, name),
             Err(refusal) => {
-                let what = "bridges (CONFIG_BRIDGE)";
+                let what = "bridges (CONFIG_BRIDGE); try \"modprobe bridge\", or type \"ptp\"";
                 return Err(super::missing(what, "create bridge", name)(refusal));
             }
-            Ok(()) => {
-                let link = link::get(&mut session.host, name)
-                    .map_err(Error::kernel("find bridge", name))?;
+            Ok(link) => {
                 // Said once, it is kept; else it would change with every port.
                 let mac = Change {
                     mac: Some(link.mac),
@@ -139,9 +137,9 @@ fn ensure(session: &mut Session<'_>, config: &Bridge) -> Result<Link> {
                     .host
                     .request(vec![mac.message(link.index)])
                     .map_err(Error::kernel("configure bridge", name))?;
+                Ok(link)
             }
-        }
-        found = link::get(&mut session.host, name);
+        };
     }
     let bridge = found.map_err(Error::kernel("find bridge", name))?;
     if bridge.kind != "bridge" {

@@ -50,12 +50,11 @@ pub(super) fn create(
             kind: NewKind::Peer,
         })),
     };
-    pair.create(&mut session.host).map_err(super::missing(
-        "veth (CONFIG_VETH)",
+    pair.create_here(&mut session.host).map_err(super::missing(
+        "veth interfaces (CONFIG_VETH); try \"modprobe veth\", or --net=host",
         "create interface",
         &name,
-    ))?;
-    link::get(&mut session.host, &name).map_err(Error::kernel("find interface", &name))
+    ))
 }
 
 /// Lets the packets of both sides through this host.

@@ -11,6 +11,17 @@ use super::super::session::{Attach, Session};
 use super::super::sysctl;
 use super::finish;
 
+/// What tells one of the two from the other.
+struct Layer<'a> {
+    kind: NewKind<'a>,
+    /// What a kernel lacks that cannot make one, and what to do about it.
+    needs: &'static str,
+    mac: Option<Mac>,
+    mtu: u32,
+    ipam: &'a Ipam,
+    dns: &'a Dns,
+}
+
 /// Joins by macvlan.
 pub(super) fn add_macvlan(
     session: &mut Session<'_>,
@@ -18,33 +29,29 @@ pub(super) fn add_macvlan(
     plugin: &Plugin,
     attach: Attach<'_>,
 ) -> Result<CniResult> {
-    let master = master(session, &config.master)?;
-    let kind = NewKind::Macvlan {
-        master,
-        mode: config.mode,
-        broadcast_queue: config.broadcast_queue,
-    };
     // A hardware address made from the address would be the same on every host
     // of the network that gives out the same ones; the kernel's is random.
-    let mac = attach
-        .args
-        .1
-        .get("MAC")
-        .map(|_| super::mac("macvlan", attach, &CniResult::default()));
-    let made = add(
-        session,
-        kind,
-        mac.transpose()?.flatten(),
-        config.mtu,
-        &config.ipam,
-        &config.dns,
-        plugin,
-        attach,
-    )?;
+    let mac = match attach.args.1.get("MAC") {
+        Some(_) => super::mac("macvlan", attach, &CniResult::default())?,
+        None => None,
+    };
+    let layer = Layer {
+        kind: NewKind::Macvlan {
+            master: master(session, &config.master)?,
+            mode: config.mode,
+            broadcast_queue: config.broadcast_queue,
+        },
+        needs: "macvlan interfaces (CONFIG_MACVLAN); try \"modprobe macvlan\", or type \"bridge\"",
+        mac,
+        mtu: config.mtu,
+        ipam: &config.ipam,
+        dns: &config.dns,
+    };
+    let result = add(session, layer, plugin, attach)?;
     // Answer for addresses that the pod routes to.
     let path = format!("net/ipv4/conf/{}/proxy_arp", attach.if_name);
     namespace::within(session.netns()?, || sysctl::set(&path, "1"))?;
-    Ok(made)
+    Ok(result)
 }
 
 /// Joins by ipvlan.
@@ -54,25 +61,22 @@ pub(super) fn add_ipvlan(
     plugin: &Plugin,
     attach: Attach<'_>,
 ) -> Result<CniResult> {
-    let master = master(session, &config.master)?;
-    let kind = NewKind::Ipvlan {
-        master,
-        mode: config.mode,
+    let layer = Layer {
+        kind: NewKind::Ipvlan {
+            master: master(session, &config.master)?,
+            mode: config.mode,
+        },
+        needs: "ipvlan interfaces (CONFIG_IPVLAN); try \"modprobe ipvlan\", or type \"macvlan\"",
+        mac: None,
+        mtu: config.mtu,
+        ipam: &config.ipam,
+        dns: &config.dns,
     };
-    let made = add(
-        session,
-        kind,
-        None,
-        config.mtu,
-        &config.ipam,
-        &config.dns,
-        plugin,
-        attach,
-    )?;
-    if made.ips.is_empty() {
+    let result = add(session, layer, plugin, attach)?;
+    if result.ips.is_empty() {
         return Err(Error::NoAddress { plugin: "ipvlan" });
     }
-    Ok(made)
+    Ok(result)
 }
 
 fn master(session: &mut Session<'_>, name: &str) -> Result<u32> {
@@ -87,38 +91,29 @@ fn master(session: &mut Session<'_>, name: &str) -> Result<u32> {
         .map_err(Error::kernel("find the master interface", name))
 }
 
-#[expect(clippy::too_many_arguments, reason = "two plugins with the same keys")]
 fn add(
     session: &mut Session<'_>,
-    kind: NewKind<'_>,
-    mac: Option<Mac>,
-    mtu: u32,
-    ipam: &Ipam,
-    dns: &Dns,
+    layer: Layer<'_>,
     plugin: &Plugin,
     attach: Attach<'_>,
 ) -> Result<CniResult> {
-    let what = match kind {
-        NewKind::Ipvlan { .. } => "ipvlan (CONFIG_IPVLAN)",
-        _ => "macvlan (CONFIG_MACVLAN)",
-    };
     let new = New {
         name: attach.if_name,
-        mtu,
-        mac,
+        mtu: layer.mtu,
+        mac: layer.mac,
         netns: Some(session.netns()?),
-        kind,
+        kind: layer.kind,
     };
     new.create(&mut session.host).map_err(super::missing(
-        what,
+        layer.needs,
         "create the pod's interface",
         attach.if_name,
     ))?;
-    let mut result = session.assign(ipam, plugin, attach)?;
+    let mut result = session.assign(layer.ipam, plugin, attach)?;
     let inner = link::get(session.inside()?, attach.if_name)
         .map_err(Error::kernel("find the pod's interface", attach.if_name))?;
     let requests = Session::configure(inner.index, &result, Subnet::Route);
     session.request_inside("configure the pod's interface", attach.if_name, requests)?;
-    finish(session, &mut result, &[], &inner, dns);
+    finish(session, &mut result, &[], &inner, layer.dns);
     Ok(result)
 }

@@ -47,7 +47,6 @@ pub(crate) fn run(host: &Host, command: &Command, rounds: usize) -> Report {
                 }),
             }
         }
-        host.plain_rkt(["gc", "--grace-period=0s"]).run().ok();
     }
     report
 }

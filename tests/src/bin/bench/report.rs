@@ -1,10 +1,10 @@
-//! Numbers into a table, or into JSON.
+//! Samples as they are taken, and the figures that are made of them.
 
-use std::fmt;
 use std::fs;
 use std::process::Command;
 
-use serde_json::{Value, json};
+use crate::document::{Curve, Entry, Missing, Point, Role, Should, Table};
+use crate::world;
 
 /// The measurements of one contender.
 pub(crate) struct Row {
@@ -16,14 +16,80 @@ pub(crate) struct Row {
     pub(crate) note: String,
 }
 
-impl Row {
-    /// The middle sample.
-    pub(crate) fn median(&self) -> f64 {
-        quantile(&self.samples, 0.5)
+/// One table.
+pub(crate) struct Report {
+    /// What was measured.
+    pub(crate) title: String,
+    /// `ms`, `s`, `KiB`, `MiB`, `Gbit/s`.
+    pub(crate) unit: &'static str,
+    /// The row the others are compared with, if it is there.
+    pub(crate) base: &'static str,
+    /// What was measured.
+    pub(crate) rows: Vec<Row>,
+    /// Who could not run, and why.
+    pub(crate) missing: Vec<(String, String)>,
+}
+
+impl Report {
+    /// An empty one.
+    pub(crate) fn new(title: impl Into<String>, unit: &'static str, base: &'static str) -> Self {
+        Self {
+            title: title.into(),
+            unit,
+            base,
+            rows: Vec::new(),
+            missing: Vec::new(),
+        }
     }
 }
 
-/// The sample below which a share `q` of all samples lies.
+impl From<Report> for Table {
+    fn from(report: Report) -> Self {
+        let entry = |row: Row| Entry {
+            role: Role::of(&row.name),
+            median: quantile(&row.samples, 0.5),
+            p25: quantile(&row.samples, 0.25),
+            p75: quantile(&row.samples, 0.75),
+            runs: row.samples.len(),
+            name: row.name,
+            note: row.note,
+        };
+        let missing = |(name, why)| Missing { name, why };
+        Self {
+            title: report.title,
+            unit: report.unit.into(),
+            base: report.base.into(),
+            rows: report.rows.into_iter().map(entry).collect(),
+            missing: report.missing.into_iter().map(missing).collect(),
+        }
+    }
+}
+
+/// Milliseconds of one thing by size.
+pub(crate) fn curve(
+    title: &str,
+    grows: &str,
+    should: Should,
+    samples: Vec<(usize, Vec<f64>)>,
+) -> Curve {
+    let point = |(size, samples): (usize, Vec<f64>)| Point {
+        size,
+        median: quantile(&samples, 0.5),
+        p25: quantile(&samples, 0.25),
+        p75: quantile(&samples, 0.75),
+        runs: samples.len(),
+    };
+    Curve {
+        title: title.into(),
+        grows: grows.into(),
+        unit: "ms".into(),
+        should,
+        points: samples.into_iter().map(point).collect(),
+    }
+}
+
+/// The sample below which a share `q` of all samples lies, in four digits: more
+/// are noise.
 fn quantile(samples: &[f64], q: f64) -> f64 {
     let mut sorted = samples.to_vec();
     sorted.sort_by(f64::total_cmp);
@@ -34,92 +100,10 @@ fn quantile(samples: &[f64], q: f64) -> f64 {
         reason = "a position in a short list"
     )]
     let at = ((sorted.len() - 1) as f64 * q).round() as usize;
-    sorted[at]
+    format!("{:.3e}", sorted[at]).parse().unwrap()
 }
 
-/// One table.
-pub(crate) struct Report {
-    /// What was measured.
-    pub(crate) title: String,
-    /// `ms`, `s`, `KiB`, `%`.
-    pub(crate) unit: &'static str,
-    /// The row the others are compared with, if it is there.
-    pub(crate) base: &'static str,
-    /// What was measured.
-    pub(crate) rows: Vec<Row>,
-    /// Who could not run, and why.
-    pub(crate) missing: Vec<(String, String)>,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} ({})", self.title, self.unit)?;
-        let base = self.rows.iter().find(|r| r.name == self.base);
-        let ratio_head = if base.is_some() { "ratio" } else { "" };
-        writeln!(
-            f,
-            "  {:<34} {:>9} {:>9} {:>9} {:>8}  runs",
-            "", "median", "10%", "90%", ratio_head
-        )?;
-        for row in &self.rows {
-            let ratio = base.map_or(String::new(), |b| {
-                format!("{:.2}", row.median() / b.median())
-            });
-            writeln!(
-                f,
-                "  {:<34} {:>9.2} {:>9.2} {:>9.2} {:>8}  {}{}",
-                row.name,
-                row.median(),
-                quantile(&row.samples, 0.1),
-                quantile(&row.samples, 0.9),
-                ratio,
-                row.samples.len(),
-                if row.note.is_empty() {
-                    String::new()
-                } else {
-                    format!("  ({})", row.note)
-                },
-            )?;
-        }
-        for (name, why) in &self.missing {
-            writeln!(f, "  {name:<34} could not run: {why}")?;
-        }
-        Ok(())
-    }
-}
-
-/// All reports as one document.
-pub(crate) fn json(reports: &[Report]) -> String {
-    let reports: Vec<Value> = reports
-        .iter()
-        .map(|r| {
-            let rows: Vec<Value> = r
-                .rows
-                .iter()
-                .map(|row| {
-                    json!({
-                        "name": row.name,
-                        "median": row.median(),
-                        "p10": quantile(&row.samples, 0.1),
-                        "p90": quantile(&row.samples, 0.9),
-                        "runs": row.samples.len(),
-                        "note": row.note,
-                    })
-                })
-                .collect();
-            let missing: Vec<Value> = r
-                .missing
-                .iter()
-                .map(|(name, why)| json!({"name": name, "why": why}))
-                .collect();
-            json!({"title": r.title, "unit": r.unit, "rows": rows, "missing": missing})
-        })
-        .collect();
-    let all = json!({"machine": machine(), "reports": reports});
-    serde_json::to_string_pretty(&all).unwrap()
-}
-
-/// Processor, kernel, system and date in one line.
+/// Processor, memory, kernel and system in one line.
 pub(crate) fn machine() -> String {
     let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
     let cpuinfo = read("/proc/cpuinfo");
@@ -127,21 +111,54 @@ pub(crate) fn machine() -> String {
         .lines()
         .find_map(|l| l.strip_prefix("model name")?.split_once(": ").map(|p| p.1))
         .unwrap_or("unknown processor");
-    let os = read("/etc/os-release");
-    let os = os
-        .lines()
-        .find_map(|l| l.strip_prefix("PRETTY_NAME="))
-        .unwrap_or("unknown system")
-        .trim_matches('"')
-        .to_owned();
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
-    let date = Command::new("date").arg("+%F").output();
-    let date = date.map_or(String::new(), |o| {
-        String::from_utf8_lossy(&o.stdout).trim().to_owned()
-    });
+    let memory: f64 = read("/proc/meminfo")
+        .lines()
+        .find_map(|l| {
+            l.strip_prefix("MemTotal:")?
+                .split_whitespace()
+                .next()?
+                .parse()
+                .ok()
+        })
+        .unwrap_or(0.0);
     let kernel = read("/proc/sys/kernel/osrelease");
+    let groups = match read("/proc/mounts") {
+        mounts if !mounts.contains(" cgroup2 ") => "cgroup v1",
+        mounts if mounts.contains(" cgroup ") => "hybrid cgroups",
+        _ => "cgroup v2",
+    };
+    let (device, kind) = world::under("/var/tmp");
+    let disk = match (device.starts_with("/dev/loop"), world::without_journal()) {
+        (true, _) => " on a loop device",
+        (_, true) => " without a journal",
+        _ => "",
+    };
     format!(
-        "{cores} cores of {model}, Linux {}, {os}, {date}",
+        "{cores} cores of {model}, {:.0} GB, Linux {}, {groups}, {kind}{disk}",
+        memory / 1e6,
         kernel.trim()
     )
+}
+
+/// Today, as `2026-01-31`.
+pub(crate) fn today() -> String {
+    let said = Command::new("date").arg("+%F").output();
+    said.map_or(String::new(), |out| {
+        String::from_utf8_lossy(&out.stdout).trim().to_owned()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[expect(clippy::float_cmp, reason = "the digits are what is tested")]
+    fn quartiles_in_four_digits() {
+        let samples = [5.0, 1.0, 3.0, 2.0, 4.000_123];
+        assert_eq!(quantile(&samples, 0.5), 3.0);
+        assert_eq!(quantile(&samples, 0.25), 2.0);
+        assert_eq!(quantile(&samples, 0.75), 4.0);
+    }
 }

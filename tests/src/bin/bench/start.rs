@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use tests::host::find_binary;
 use tests::{Aci, Host, Rootfs};
 
+use crate::containerd::Containerd;
 use crate::contender::{Arena, Contender, interleave};
 use crate::report::Report;
 use crate::{floor, phases, podman};
@@ -24,13 +25,8 @@ pub(crate) fn run(rounds: usize) -> Vec<Report> {
     let rootfs = host.path().join("bundle/rootfs");
     Rootfs::busybox().unpack(&rootfs);
 
-    let mut report = Report {
-        title: "start of a stored busybox running true, no network".into(),
-        unit: "ms",
-        base: "floor: bare system calls",
-        rows: Vec::new(),
-        missing: Vec::new(),
-    };
+    let title = "start of a stored busybox running true, no network";
+    let mut report = Report::new(title, "ms", FLOOR);
     let mut contenders = Vec::new();
     let mut add = |ways: Result<Contender, (String, String)>| match ways {
         Ok(contender) => contenders.push(contender),
@@ -41,17 +37,26 @@ pub(crate) fn run(rounds: usize) -> Vec<Report> {
     add(arena.first_that_works(crun(&host)));
     add(arena.first_that_works(runc(&host)));
     add(arena.first_that_works(bwrap(&rootfs)));
-    add(podman::image(&host)
-        .map_err(|why| (PODMAN.to_owned(), why))
-        .and_then(|()| arena.first_that_works(podman_ways(&host))));
+    add(arena.first_that_works(nspawn(&rootfs)));
+    let containerd = Containerd::start(&host);
+    add(match &containerd {
+        Ok(daemon) => arena.first_that_works(vec![ctr(daemon)]),
+        Err(why) => Err((CTR.to_owned(), why.clone())),
+    });
+    let image = podman::image(&host);
+    for runtime in ["crun", "runc"] {
+        let ways = podman_ways(&host, runtime);
+        let name = ways[0].name.clone();
+        add(image
+            .clone()
+            .map_err(|why| (name, why))
+            .and_then(|()| arena.first_that_works(ways)));
+    }
 
     let has_rkt = contenders.iter().any(|c| c.name == RKT);
-    interleave(&arena, &mut report, contenders, rounds, || {
-        if has_rkt {
-            // Peers remove their container themselves; rkt leaves that to gc.
-            host.plain_rkt(["gc", "--grace-period=0s"]).run().ok();
-        }
-    });
+    // rkt leaves its exited pods to gc; they stay until all is measured, since a
+    // file system may look twice at what was just deleted.
+    interleave(&arena, &mut report, contenders, rounds, || {});
     let mut reports = vec![report];
     if has_rkt {
         let command = host.plain_rkt(["run", "--net=none", IMAGE]).into_command();
@@ -61,7 +66,9 @@ pub(crate) fn run(rounds: usize) -> Vec<Report> {
     reports
 }
 
+const FLOOR: &str = "floor: bare system calls";
 const RKT: &str = "rkt run --net=none";
+const CTR: &str = "ctr run --rm";
 
 fn rkt(host: &Host) -> Result<Contender, (String, String)> {
     let failed = |why: String| (RKT.to_owned(), why);
@@ -82,12 +89,11 @@ fn rkt(host: &Host) -> Result<Contender, (String, String)> {
 }
 
 fn floor_program(host: &Host, rootfs: &Path) -> Result<Contender, (String, String)> {
-    let name = "floor: bare system calls";
-    let program = floor::build(host.path()).map_err(|e| (name.to_owned(), e))?;
+    let program = floor::program().map_err(|e| (FLOOR.to_owned(), e))?;
     let scratch = host.path().join("scratch");
     fs::create_dir(&scratch).unwrap();
     Ok(Contender::new(
-        name,
+        FLOOR,
         [
             program.as_os_str(),
             rootfs.as_os_str(),
@@ -181,25 +187,57 @@ fn bwrap(rootfs: &Path) -> Vec<Contender> {
     vec![Contender::new("bwrap --unshare-all", words).note("no overlay, cgroup or seccomp")]
 }
 
-const PODMAN: &str = "podman run --rm --network none";
+fn nspawn(rootfs: &Path) -> Vec<Contender> {
+    let way = |note: &str| {
+        let words = ["systemd-nspawn", "--quiet", "--register=no", "--keep-unit"];
+        let words = words.map(OsString::from).into_iter();
+        let more = ["--private-network", "--volatile=no", "--pipe", "--as-pid2"];
+        let more = more.map(OsString::from).into_iter();
+        let words = words
+            .chain(more)
+            .chain(["--directory".into(), rootfs.into()]);
+        let name = "systemd-nspawn --private-network";
+        Contender::new(name, words.chain(["/bin/true".into()])).note(note)
+    };
+    vec![
+        way(""),
+        way("on a plain cgroup2").with_plain_cgroup2(),
+        way("on a plain cgroup2, without seccomp")
+            .with_plain_cgroup2()
+            .env("SYSTEMD_SECCOMP", "0"),
+        way("without seccomp").env("SYSTEMD_SECCOMP", "0"),
+    ]
+}
 
-fn podman_ways(host: &Host) -> Vec<Contender> {
-    let way = |runtime: Option<&str>, rlimits: bool| {
-        let mut words = podman::words(host, runtime);
+fn ctr(daemon: &Containerd) -> Contender {
+    Contender::new(CTR, daemon.run()).note("containerd runs already, with a new shim and runc")
+}
+
+fn podman_ways(host: &Host, runtime: &str) -> Vec<Contender> {
+    let way = |rlimits: bool, note: &str| {
+        let mut words = podman::words(host, Some(runtime));
         words.extend(["run", "--rm", "--network=none"].map(Into::into));
         if !rlimits {
             words.push("--ulimit=host".into());
         }
         words.push(podman::IMAGE.into());
-        let contender = Contender::new(PODMAN, words);
-        if rlimits {
-            return contender;
+        let name = format!("podman run --rm --network=none, {runtime}");
+        let contender = Contender::new(&name, words).note(note);
+        match rlimits {
+            true => contender,
+            false => contender.env("CONTAINERS_CONF", podman::without_rlimits(host)),
         }
-        contender.env("CONTAINERS_CONF", podman::without_rlimits(host))
     };
+    let mut without_cgroups = way(false, "on a plain cgroup2, without cgroups and rlimits");
+    let image = without_cgroups.words.len() - 1;
+    let none = "--cgroups=disabled".into();
+    without_cgroups.words.insert(image, none);
     vec![
-        way(None, true),
-        way(None, false).note("without rlimits"),
-        way(Some("runc"), false).note("with runc, without rlimits"),
+        way(true, ""),
+        way(false, "without rlimits"),
+        way(false, "on a plain cgroup2, without rlimits").with_plain_cgroup2(),
+        // crun takes no hybrid hierarchy, and on cgroup2 its device rules are
+        // BPF, which not every machine lets it load.
+        without_cgroups.with_plain_cgroup2(),
     ]
 }
