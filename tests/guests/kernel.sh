@@ -5,29 +5,12 @@
 #   kernel.sh VERSION SUITE MIRROR KEYRING INIT OUT
 #
 # VERSION is the first two numbers (6.12); the newest package of that series in
-# SUITE is taken. apt runs on directories of its own: the host's sources, lists
-# and status are neither read nor written.
+# SUITE is taken.
 set -eu
 version=$1 suite=$2 mirror=$3 keyring=$4 init=$5 out=$6
 work=$out/work
-mkdir -p "$work/lists/partial" "$work/archives/partial" "$work/parts"
-
-echo "deb [signed-by=$keyring] $mirror $suite main" >"$work/sources.list"
-cat >"$work/apt.conf" <<EOF
-Dir::Etc::sourcelist "$work/sources.list";
-Dir::Etc::sourceparts "$work/parts";
-Dir::Etc::preferences "$work/none";
-Dir::Etc::preferencesparts "$work/parts";
-Dir::State::lists "$work/lists";
-Dir::State::status "/dev/null";
-Dir::Cache "$work";
-Dir::Cache::archives "$work/archives";
-Acquire::Languages "none";
-Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
-APT::Sandbox::User "root";
-EOF
-export APT_CONFIG="$work/apt.conf"
-apt-get -qq update
+# shellcheck source=tests/guests/apt.sh
+. "$(dirname "$0")/apt.sh"
 package=$(apt-cache pkgnames "linux-image-$version." | grep -- '-cloud-amd64$' | sort -V | tail -n 1)
 if [ -z "$package" ]; then
     echo "the Debian mirror of this host has no kernel $version in $suite" >&2

@@ -103,7 +103,7 @@ impl Kernel {
 
     /// The directory with `vmlinux`, `initrd`, `modules.ext4` and `release`.
     pub(super) fn files(self) -> Result<PathBuf, Unobtainable> {
-        let files = ["kernel.sh", "init"].map(recipe_path);
+        let files = ["kernel.sh", "apt.sh", "init"].map(recipe_path);
         let key = cache::key(&[self.series(), self.suite()], &files);
         let name = format!("linux-{}", self.series());
         cache::entry(&name, &key, |out| {
@@ -133,7 +133,10 @@ impl Kernel {
 /// machine cannot have it, which has been told as a skipped test.
 pub(crate) fn program(package: &str, program: &str) -> Option<PathBuf> {
     let suite = Debian::Trixie.suite();
-    let key = cache::key(&[package, program, suite], &[recipe_path("program.sh")]);
+    let key = cache::key(
+        &[package, program, suite],
+        &["program.sh", "apt.sh"].map(recipe_path),
+    );
     let entry = cache::entry(package, &key, |out| {
         require("apt-get", "apt");
         let mirror = mirror::with_suite(suite)?;

@@ -241,6 +241,13 @@ impl Document {
     }
 }
 
+impl Entry {
+    /// Whether it had to be run without something that the others do.
+    pub(crate) fn has_less_to_do(&self) -> bool {
+        self.note.contains("without") || self.note.contains("not unpacked")
+    }
+}
+
 impl Table {
     /// The row of this name.
     pub(crate) fn row(&self, name: &str) -> Option<&Entry> {

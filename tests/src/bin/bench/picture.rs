@@ -27,7 +27,7 @@ const PANELS: [Panel; 11] = [
     (
         "network",
         "start of a stored busybox",
-        "The same with a private network",
+        "Start with a private network",
         "the same with a private network",
     ),
     (
@@ -36,7 +36,12 @@ const PANELS: [Panel; 11] = [
         "Fetch of 0.94 GB in 36,700 files, gzip",
         "fetch of 0.94 GB in 36,700 files",
     ),
-    ("fetch", "fetch of a 4-layer zstd", "The same, zstd", ""),
+    (
+        "fetch",
+        "fetch of a 4-layer zstd",
+        "Fetch of 0.94 GB in 36,700 files, zstd",
+        "",
+    ),
     (
         "pods",
         "a program in a pod",
@@ -119,7 +124,7 @@ pub(crate) fn bars(document: &Document) -> String {
     page(
         document,
         "rkt beside its peers",
-        "bars: medians, the shorter the better unless said · lines: the middle half of all runs",
+        "bars: medians, the shorter the better unless said · lines: the middle half of all runs · * has less to do, see the notes",
         &body,
         bottom,
     )
@@ -134,7 +139,7 @@ fn panel(
     (x, y, width): (f64, f64, f64),
 ) -> f64 {
     const ROW: f64 = 22.0;
-    const LABEL: f64 = 132.0;
+    const LABEL: f64 = 146.0;
     /// Room for "12,345 ms  1,234×".
     const NUMBER: f64 = 118.0;
     let more = table.title.contains("more is better");
@@ -185,7 +190,7 @@ fn panel(
         let times = ours.filter(|_| row.role != Role::Ours);
         if let Some(ours) = times {
             #[expect(clippy::cast_precision_loss, reason = "a few letters")]
-            let after = end + value.len() as f64 * 8.0 + 5.0;
+            let after = end + value.len() as f64 * 8.4 + 6.0;
             text(body, "soft", after, at, &times_of(row.median / ours));
         }
         at += ROW;
@@ -226,7 +231,14 @@ fn label(table: &Table, row: &Entry) -> String {
     match row.role {
         Role::Floor => row.name.rsplit(": ").next().unwrap_or_default().to_owned(),
         Role::Ours if alone => "rkt".into(),
-        Role::Ours => row.name.replace("rkt: ", "rkt, "),
+        Role::Ours => match row.name.rsplit_once("--") {
+            Some((_, flag)) => format!("rkt, {}", flag.trim_end_matches(')')),
+            None => match row.name.split_once(": ") {
+                Some((_, how)) => format!("rkt, {how}"),
+                None if row.name.starts_with("rkt,") => row.name.clone(),
+                None => row.name.split(' ').next().unwrap_or_default().to_owned(),
+            },
+        },
         Role::Peer => {
             let first = row.name.split([' ', ':', ',']).next().unwrap_or_default();
             let name = match first {
@@ -234,10 +246,14 @@ fn label(table: &Table, row: &Entry) -> String {
                 "ctr" => "containerd (ctr)",
                 other => other,
             };
-            match row.name.rsplit_once(", ") {
+            let name = match row.name.rsplit_once(", ") {
                 Some((_, with)) if with.len() <= 9 => format!("{name} + {with}"),
                 _ if row.name.contains("CNI") => format!("{name} + CNI"),
                 _ => name.to_owned(),
+            };
+            match row.has_less_to_do() {
+                true => name + " *",
+                false => name,
             }
         }
     }
@@ -262,7 +278,7 @@ pub(crate) fn curves(document: &Document) -> String {
     page(
         document,
         "rkt, ten and a hundred times as much",
-        "both axes by powers of ten · dashed: in proportion · bars: the middle half of all runs",
+        "both axes by powers of ten · dashed: linear · bars: the middle half of all runs",
         &body,
         TOP + rows * HEIGHT,
     )

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::fs;
 use std::path::Path;
 
-use crate::document::{Document, Missing};
+use crate::document::{Document, Missing, Role};
 use crate::{committed, picture, promises, repository, write};
 
 const BEGIN: &str = "<!-- figures: written by `bench readme` from docs/benchmarks.json -->\n";
@@ -74,6 +74,17 @@ fn block(document: &Document) -> String {
         .collect();
     let origin = document.programs.last().map_or("", |p| p.origin.as_str());
     writeln!(text, "Peers, of {origin}: {}.", peers.join(", ")).unwrap();
+    let rows = document.sections.values().flat_map(|s| &s.tables);
+    let rows = rows.flat_map(|table| &table.rows);
+    let less = rows.filter(|row| row.role == Role::Peer && row.has_less_to_do());
+    let mut less: Vec<String> = less
+        .map(|row| format!("{} ({})", row.name, row.note))
+        .collect();
+    less.sort();
+    less.dedup();
+    if !less.is_empty() {
+        writeln!(text, "Less to do had: {}.", less.join("; ")).unwrap();
+    }
     let missing = document.sections.values().flat_map(|s| &s.tables);
     let mut missing: Vec<String> = missing
         .flat_map(|table| &table.missing)

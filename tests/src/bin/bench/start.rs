@@ -184,7 +184,7 @@ fn bwrap(rootfs: &Path) -> Vec<Contender> {
     let words = ["bwrap", "--unshare-all", "--bind"].map(OsString::from);
     let rest = ["/", "--proc", "/proc", "--dev", "/dev", "/bin/true"].map(OsString::from);
     let words = words.into_iter().chain([rootfs.into()]).chain(rest);
-    vec![Contender::new("bwrap --unshare-all", words).note("no overlay, cgroup or seccomp")]
+    vec![Contender::new("bwrap --unshare-all", words).note("without overlay, cgroup and seccomp")]
 }
 
 fn nspawn(rootfs: &Path) -> Vec<Contender> {
