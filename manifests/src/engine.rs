@@ -156,6 +156,9 @@ pub struct AppStatus {
     /// Why it could not be started, or what its handlers complained of.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The limits of its image that this host cannot set, and why.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unlimited: Vec<String>,
 }
 
 /// How an app ended that was started again.
@@ -390,10 +393,24 @@ pub struct App {
     /// journal.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_fields: Vec<(String, String)>,
+    /// Limits of `spec` that the app runs without where the host cannot set
+    /// them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dispensable: Vec<Limit>,
     /// The OCI container. `root.path` is the engine's to fill in, and so are
     /// the namespaces, because the pod's apps share them; everything else is
     /// followed to the letter, and what cannot be followed is refused.
     pub spec: Spec,
+}
+
+/// What an app asks of one controller of its cgroups.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Limit {
+    /// The controller's name on cgroup v1.
+    pub controller: String,
+    /// What is asked, for people.
+    pub what: String,
 }
 
 /// Whether an app is started again when it has ended.

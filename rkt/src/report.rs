@@ -121,6 +121,9 @@ pub(crate) struct AppReport {
     pub(crate) last_exit: Option<End>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) error: Option<String>,
+    /// Limits of the image that the host cannot set.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) unlimited: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) verification: Option<Verification>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -400,6 +403,7 @@ impl AppReport {
                 oom_killed: ending.oom_killed,
             }),
             error: status.error,
+            unlimited: status.unlimited,
             verification,
             mounts: mounts(app, manifest, pod),
             user_annotations: section

@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use manifests::appc::App;
+use manifests::engine::Limit;
 
 use crate::behaviour::Behaviour;
 
@@ -28,6 +29,8 @@ pub struct ResolvedApp {
     pub read_only_rootfs: bool,
     /// The program gets a terminal.
     pub terminal: bool,
+    /// Limits that it can do without.
+    pub dispensable: Vec<Limit>,
     /// How it behaves while the pod runs.
     pub behaviour: Behaviour,
 }

@@ -417,6 +417,7 @@ fn resolve_app(
             docker: is_from_docker(record),
         },
     )?;
+    let dispensable = spec::dispensable(runtime_app, app, record.manifest.app.as_ref());
     let term = runtime.interactive.then(|| std::env::var("TERM").ok());
     let behaviour = Behaviour::of(runtime_app, record)?;
     let terminal = runtime.interactive || behaviour.streams.input == engine::Input::Tty;
@@ -446,6 +447,7 @@ fn resolve_app(
         mounts,
         read_only_rootfs: runtime_app.read_only_rootfs,
         terminal: runtime.interactive,
+        dispensable,
         behaviour,
         app: app.clone(),
     })
@@ -492,6 +494,7 @@ fn engine_app(
         ready: resolved.behaviour.ready,
         streams: resolved.behaviour.streams,
         log_fields: Vec::new(),
+        dispensable: resolved.dispensable,
         spec: built.spec,
         name: resolved.name,
     })

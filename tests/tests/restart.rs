@@ -309,6 +309,98 @@ mod stopping {
     }
 }
 
+mod limits_that_cannot_be_set {
+    use super::*;
+    use tests::skip::skipped;
+
+    /// rkt where the controller `memory` is not mounted.
+    fn without_memory(cmd: Cmd) -> Cmd {
+        let command = cmd.into_command();
+        let mut outer = Cmd::new("unshare")
+            .args(["--mount", "sh", "-ec"])
+            .arg("umount /sys/fs/cgroup/memory; exec \"$@\"")
+            .arg("sh")
+            .arg(command.get_program())
+            .args(command.get_args());
+        for (name, value) in command.get_envs() {
+            outer = outer.env(name, value.unwrap_or_default());
+        }
+        outer
+    }
+
+    fn limited(host: &Host) -> bool {
+        if !Path::new("/sys/fs/cgroup/memory").is_dir() {
+            skipped("the memory controller is not mounted on its own");
+            return false;
+        }
+        let memory = json!([{"name": "resource/memory", "value": {"limit": "64M"}}]);
+        let aci = Aci::busybox("example.com/limited", &["/bin/sh", "-c"]).app("isolators", memory);
+        host.fetch_aci(&aci);
+        true
+    }
+
+    #[test]
+    fn of_an_image_are_told_and_kept_in_mind() {
+        let host = Host::new();
+        if !limited(&host) {
+            return;
+        }
+        let words = [
+            "run",
+            "--net=none",
+            "example.com/limited",
+            "--",
+            "echo here",
+        ];
+        let out = without_memory(host.rkt(words)).run().ok();
+        assert_eq!(out.stdout, "here\n", "{out}");
+        let lost = "its image's memory limit 64M is not enforced (cgroup controller \"memory\"";
+        let warning = format!("run: warning: app \"limited\": {lost}");
+        assert!(out.stderr.contains(&warning), "{out}");
+        let status = host.rkt(["status", &host.last_uuid()]).run().ok();
+        let line = format!("\napp-limited-unlimited={lost}");
+        assert!(status.stdout.contains(&line), "{status}");
+        let app = app(&host, &host.last_uuid());
+        assert!(
+            app["unlimited"][0].as_str().unwrap().contains(lost),
+            "{app}"
+        );
+        // Where it can be set, it is.
+        let out = host.rkt(words).run().ok();
+        assert_eq!(out.stderr, "", "{out}");
+        assert!(
+            super::app(&host, &host.last_uuid())
+                .get("unlimited")
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn by_a_flag_are_refused_also_those_that_the_image_has() {
+        let host = Host::new();
+        if !limited(&host) {
+            return;
+        }
+        for memory in ["--memory=64M", "--memory=32M"] {
+            let words = [
+                "run",
+                "--net=none",
+                "example.com/limited",
+                memory,
+                "--",
+                "true",
+            ];
+            let out = without_memory(host.rkt(words)).run().code_is(254);
+            let says = "this host has no such cgroup controller";
+            assert!(out.stderr.contains(says), "{out}");
+            for word in ["limited", "memory"] {
+                assert!(out.stderr.contains(word), "{out}");
+            }
+        }
+        host.assert_no_pod_leaks();
+    }
+}
+
 mod bad_ends {
     use super::*;
 

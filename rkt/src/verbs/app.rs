@@ -440,5 +440,8 @@ fn text(app: &AppReport) -> String {
     if let Some(error) = &app.error {
         line("error", error);
     }
+    for limit in &app.unlimited {
+        line("unlimited", limit);
+    }
     text
 }

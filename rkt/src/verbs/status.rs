@@ -170,6 +170,9 @@ fn text(report: &PodReport) -> String {
         if let Some(error) = &app.error {
             line(&format!("app-{}-error", app.name), error);
         }
+        for limit in &app.unlimited {
+            line(&format!("app-{}-unlimited", app.name), limit);
+        }
     }
     if let Some(logs) = report.logs {
         line("logs", logs);

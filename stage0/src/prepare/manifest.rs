@@ -19,6 +19,10 @@ use super::request::{AppRequest, Capabilities, Overrides, PodEnvironment, PodReq
 /// Whether a running pod may be changed; told in every pod manifest.
 pub(crate) const MUTABLE: &str = "coreos.com/rkt/stage1/mutable";
 
+/// Annotation of an app with the controllers, joined by commas, whose limits
+/// were asked for by whoever made the pod, whatever the image says.
+pub(crate) const LIMITS: &str = "coreos.com/rkt/stage2/limits";
+
 /// No program lives in less, and whoever asks for it forgot a suffix.
 const LEAST_MEMORY: i64 = 4096;
 
@@ -120,6 +124,7 @@ fn compose_app(
         annotations: {
             let mut annotations = Vec::new();
             add_annotations(&mut annotations, &overrides.annotations);
+            annotations.extend(limits(overrides));
             annotations
         },
     })
@@ -149,6 +154,18 @@ fn runtime_image(image: &ImageRecord) -> RuntimeImage {
         id: image.id.clone().into(),
         labels: image.manifest.labels.clone(),
     }
+}
+
+/// What the flags limit.
+fn limits(overrides: &Overrides) -> Option<Annotation> {
+    let cpu = overrides.cpu.is_some() || overrides.cpu_shares.is_some();
+    let asked = [("memory", overrides.memory.is_some()), ("cpu", cpu)];
+    let asked = asked.into_iter().filter(|(_, asked)| *asked);
+    let controllers: Vec<&str> = asked.map(|(controller, _)| controller).collect();
+    (!controllers.is_empty()).then(|| Annotation {
+        name: LIMITS.parse().expect("it is an AC identifier"),
+        value: controllers.join(","),
+    })
 }
 
 /// Of several with one name the first one stays.

@@ -290,8 +290,8 @@ mod tests {
         assert_eq!(
             told,
             [
-                ("/log", volume("logs").as_deref()),
                 ("/own", volume("web-logs").as_deref()),
+                ("/log", volume("logs").as_deref()),
                 ("/var/cache", volume("web-cache").as_deref()),
                 ("/var/lib/data", None),
             ]

@@ -12,6 +12,7 @@
 //! What the engine adds by itself, because every OCI container has it: the
 //! default devices and links of `/dev`, missing mount targets, the root's path.
 
+mod dispensable;
 mod errno;
 mod mounts;
 mod process;
@@ -30,6 +31,7 @@ use manifests::isolation::{self, HIDDEN_PATHS, IsolationError, READ_ONLY_PATHS, 
 use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Root, Spec};
 
 use crate::resolved::ResolvedApp;
+pub(crate) use dispensable::dispensable;
 
 /// Version of the OCI runtime specification that we write.
 const OCI_VERSION: &str = "1.2.0";

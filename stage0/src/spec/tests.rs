@@ -27,6 +27,7 @@ fn app(uid: u32, isolators: Value) -> ResolvedApp {
         mounts: Vec::new(),
         read_only_rootfs: false,
         terminal: false,
+        dispensable: Vec::new(),
         behaviour: crate::behaviour::Behaviour::default(),
     }
 }

@@ -11,7 +11,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use manifests::engine::{
     EXIT_FAILURE, LOCK_FD_ENV, PIN_FDS_ENV, SOCKET_FDS_ENV, SUPERVISOR_LOG_FILE,
@@ -24,10 +24,13 @@ use crate::sockets::Passed;
 use crate::stage1::Stage1;
 
 /// Between two looks at the pod's files, at first.
-const SOON: Duration = Duration::from_micros(500);
+const SOON: Duration = Duration::from_micros(250);
 
 /// The same when a pod takes its time, waiting for an app's pre-start handler.
 const LATER: Duration = Duration::from_millis(20);
+
+/// What part of the time that a start has taken may be lost by looking late.
+const PART: u32 = 16;
 
 /// Starts the supervisor of a pod that stands where it runs, and waits until
 /// its apps run.
@@ -74,7 +77,7 @@ fn wait(mut supervisor: Child, pod: &Pod, stage1: &Stage1) -> Result<(), StartEr
         .into_iter()
         .map(|app| app.name.to_string())
         .collect();
-    let mut period = SOON;
+    let since = Instant::now();
     loop {
         // Looked at before the files: what a supervisor that ended has written
         // is all there then.
@@ -91,8 +94,7 @@ fn wait(mut supervisor: Child, pod: &Pod, stage1: &Stage1) -> Result<(), StartEr
         if let Some(status) = ended {
             return Err(died(pod, status));
         }
-        std::thread::sleep(period);
-        period = (period * 2).min(LATER);
+        std::thread::sleep((since.elapsed() / PART).clamp(SOON, LATER));
     }
 }
 
@@ -106,7 +108,11 @@ enum Begun {
 }
 
 fn begun(pod: &Pod, apps: &[String], stage1: &Stage1) -> Result<Begun, PodError> {
-    let mut all = pod.supervisor()?.is_some() && pod.init()?.is_some();
+    // Written when the apps have been told to start.
+    if pod.supervisor()?.is_none() || pod.init()?.is_none() {
+        return Ok(Begun::Some);
+    }
+    let mut all = true;
     for app in apps {
         let status = pod.app_status(app)?.unwrap_or_default();
         if status.error.is_some() && status.finished.is_some() && !status.restarting {

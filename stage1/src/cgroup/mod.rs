@@ -28,6 +28,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use manifests::engine::Limit;
 use oci_spec::runtime::LinuxResources;
 use rustix::fs::{CWD, Mode, OFlags};
 use sys::device_filter::Instruction;
@@ -88,13 +89,35 @@ impl Setting {
     }
 }
 
-/// What an app asks of its cgroup.
+/// What an app asks of its cgroups.
+#[derive(Debug)]
+pub struct Wishes<'a> {
+    /// Its name.
+    pub app: &'a str,
+    /// The limits.
+    pub resources: &'a LinuxResources,
+    /// Those that it can do without.
+    pub dispensable: &'a [Limit],
+}
+
+/// A limit that an app does without.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lost {
+    /// The app's name.
+    pub app: String,
+    /// What it is, and why it is not there.
+    pub text: String,
+}
+
+/// The same, translated.
 #[derive(Debug)]
 struct AppPlan {
     name: String,
     settings: Vec<Setting>,
     /// v2 only: v1 has settings for it.
     device_filter: Option<Vec<Instruction>>,
+    /// What it asks of these, it can do without.
+    dispensable: Vec<Limit>,
 }
 
 /// The cgroups of a pod, before they exist.
@@ -107,18 +130,17 @@ pub struct Plan {
     /// The controllers of the limits that somebody asked for: doing without is
     /// not allowed.
     required: Vec<&'static str>,
+    /// Limits that will not be set.
+    lost: Vec<Lost>,
 }
 
 impl Plan {
-    /// Finds the hierarchies and translates the limits of the apps, each a
-    /// name and its resources.
+    /// Finds the hierarchies and translates the limits of the apps.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a limit that this host's kernel does not offer.
-    pub fn new<'a>(
-        uuid: &str,
-        apps: impl Iterator<Item = (&'a str, &'a LinuxResources)>,
-    ) -> Result<Self> {
+    /// [`Error::Refused`] for a limit that this host's kernel does not offer
+    /// and that the app cannot do without.
+    pub fn new<'a>(uuid: &str, apps: impl Iterator<Item = Wishes<'a>>) -> Result<Self> {
         let host = Host::look()?;
         let mut plan = Self {
             uuid: uuid.to_owned(),
@@ -126,16 +148,15 @@ impl Plan {
             apps: Vec::new(),
             home: Home::look(host.unified.as_deref())?,
             required: Vec::new(),
+            lost: Vec::new(),
         };
         for controller in ALWAYS {
             if let Some((root, version)) = host.find(controller) {
                 plan.need(root, version, controller);
             }
         }
-        for (name, resources) in apps {
-            let app = plan
-                .app(&host, name, resources)
-                .map_err(|e| e.of_app(name))?;
+        for wishes in apps {
+            let app = plan.app(&host, &wishes).map_err(|e| e.of_app(wishes.app))?;
             plan.apps.push(app);
         }
         plan.settle()?;
@@ -157,30 +178,46 @@ impl Plan {
             **c == "devices" || free && available.split_whitespace().any(|a| a == v2::name(c))
         });
         unit.controllers = kept;
-        match lost.iter().find(|c| self.required.contains(c)) {
-            None => Ok(()),
-            Some(controller) => Err(Error::Refused {
+        let reason = if free {
+            "the unit's cgroup does not have this controller: set Delegate=yes in its [Service] \
+             section"
+        } else {
+            "the unit's cgroup holds other processes too and so hands down no controllers: let \
+             the unit execute rkt itself"
+        };
+        if let Some(controller) = lost.iter().find(|c| self.required.contains(c)) {
+            return Err(Error::Refused {
                 field: "linux.resources",
                 value: (*controller).to_owned(),
-                reason: if free {
-                    "the unit's cgroup does not have this controller: set Delegate=yes in its \
-                     [Service] section"
-                } else {
-                    "the unit's cgroup holds other processes too and so hands down no \
-                     controllers: let the unit execute rkt itself"
-                },
-            }),
+                reason,
+            });
+        }
+        self.lose(|controller| lost.contains(&controller), reason);
+        Ok(())
+    }
+
+    /// Gives up what the apps ask of some controllers and can do without.
+    fn lose(&mut self, is_lost: impl Fn(&str) -> bool, reason: &str) {
+        for app in &mut self.apps {
+            app.settings.retain(|setting| !is_lost(setting.controller));
+            for limit in app.dispensable.extract_if(.., |l| is_lost(&l.controller)) {
+                self.lost.push(Lost::new(&app.name, &limit, reason));
+            }
         }
     }
 
-    fn app(&mut self, host: &Host, name: &str, resources: &LinuxResources) -> Result<AppPlan> {
+    fn app(&mut self, host: &Host, wishes: &Wishes<'_>) -> Result<AppPlan> {
+        let resources = wishes.resources;
         let mut settings = Vec::new();
+        let mut dispensable = Vec::new();
         for (controller, translate) in v1::TRANSLATIONS.iter().zip(v2::TRANSLATIONS) {
             let (controller, v1) = *controller;
             let asked = v1(resources)?;
             if asked.is_empty() {
                 continue;
             }
+            let mut known = wishes.dispensable.iter();
+            let limit = known.find(|limit| limit.controller == controller);
             match host.find(controller) {
                 Some((root, Version::V1)) => {
                     settings.extend(asked);
@@ -190,15 +227,26 @@ impl Plan {
                     settings.extend(translate(resources)?);
                     self.need(root, Version::V2, controller);
                 }
-                None => {
-                    return Err(Error::Refused {
-                        field: "linux.resources",
-                        value: controller.to_owned(),
-                        reason: "a limit is asked for and this host has no such cgroup controller",
-                    });
-                }
+                None => match limit {
+                    Some(limit) => {
+                        let reason = "this host has no such cgroup controller";
+                        self.lost.push(Lost::new(wishes.app, limit, reason));
+                        continue;
+                    }
+                    None => {
+                        return Err(Error::Refused {
+                            field: "linux.resources",
+                            value: controller.to_owned(),
+                            reason: "a limit is asked for and this host has no such cgroup \
+                                     controller",
+                        });
+                    }
+                },
             }
-            self.required.push(controller);
+            match limit {
+                Some(limit) => dispensable.push(limit.clone()),
+                None => self.required.push(controller),
+            }
         }
         settings.extend(self.unified(host, resources)?);
         let rules = resources.devices().as_deref().unwrap_or_default();
@@ -220,9 +268,10 @@ impl Plan {
             }
         }
         Ok(AppPlan {
-            name: name.to_owned(),
+            name: wishes.app.to_owned(),
             settings,
             device_filter,
+            dispensable,
         })
     }
 
@@ -298,20 +347,20 @@ impl Plan {
     /// [`Error::System`] when a directory cannot be made or a limit not be
     /// set; what was made is removed again. Where there is no right to make
     /// any and no limit was asked for, there are no cgroups and no error.
-    pub fn create(self) -> Result<Cgroups> {
-        let mut made = Cgroups {
-            pods: Vec::new(),
-            apps: Vec::new(),
-            below: Vec::new(),
-        };
+    pub fn create(mut self) -> Result<Cgroups> {
+        let mut made = Cgroups::default();
         match self.fill(&mut made) {
-            Ok(()) => Ok(made),
+            Ok(()) => {
+                made.lost = self.lost;
+                Ok(made)
+            }
             Err(Error::System { source, .. }) if self.required.is_empty() && no_right(&source) => {
                 made.remove()?;
+                self.lose(|_| true, "there is no right to make cgroups here");
                 Ok(Cgroups {
-                    pods: Vec::new(),
                     apps: self.apps.iter().map(|_| AppCgroups::default()).collect(),
-                    below: Vec::new(),
+                    lost: self.lost,
+                    ..Cgroups::default()
                 })
             }
             Err(error) => {
@@ -353,6 +402,16 @@ impl Plan {
             made.apps.push(cgroups);
         }
         Ok(())
+    }
+}
+
+impl Lost {
+    fn new(app: &str, limit: &Limit, reason: &str) -> Self {
+        let Limit { controller, what } = limit;
+        Self {
+            app: app.to_owned(),
+            text: format!("{what} is not enforced (cgroup controller {controller:?}: {reason})"),
+        }
     }
 }
 
@@ -499,12 +558,13 @@ impl Host {
 }
 
 /// The cgroups of a pod, as they are.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Cgroups {
     pods: Vec<PathBuf>,
     apps: Vec<AppCgroups>,
     /// Those of the apps in `pods`, which have to go first.
     below: Vec<PathBuf>,
+    lost: Vec<Lost>,
 }
 
 /// The cgroups of one app, open.
@@ -604,17 +664,18 @@ impl Cgroups {
         &self.apps[index]
     }
 
+    /// The limits that were given up, each told once.
+    pub fn take_lost(&mut self) -> Vec<Lost> {
+        std::mem::take(&mut self.lost)
+    }
+
     /// Makes the cgroups of an app that comes later; it has this place in the
     /// pod's list. `plan` has no other app.
     ///
     /// # Errors
     /// As [`Plan::create`].
-    pub fn add(&mut self, index: usize, plan: Plan) -> Result<()> {
-        let mut made = Self {
-            pods: Vec::new(),
-            apps: Vec::new(),
-            below: Vec::new(),
-        };
+    pub fn add(&mut self, index: usize, mut plan: Plan) -> Result<()> {
+        let mut made = Self::default();
         let filled = plan.fill(&mut made);
         for pod in made.pods {
             if !self.pods.contains(&pod) {
@@ -630,9 +691,12 @@ impl Cgroups {
             let _stays = fs::remove_dir(directory);
         }
         match filled {
-            Err(Error::System { source, .. }) if plan.required.is_empty() && no_right(&source) => {}
+            Err(Error::System { source, .. }) if plan.required.is_empty() && no_right(&source) => {
+                plan.lose(|_| true, "there is no right to make cgroups here");
+            }
             other => other?,
         }
+        self.lost.append(&mut plan.lost);
         self.below.extend(made.below);
         if self.apps.len() <= index {
             self.apps.resize_with(index + 1, AppCgroups::default);

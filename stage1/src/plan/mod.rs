@@ -74,6 +74,8 @@ pub struct App {
     pub sysctls: Vec<(PathBuf, String)>,
     /// Limits.
     pub resources: LinuxResources,
+    /// Those that it can do without.
+    pub dispensable: Vec<engine::Limit>,
     /// Listening sockets that it gets.
     pub sockets: Vec<engine::Socket>,
     /// The program.
@@ -99,6 +101,15 @@ pub struct App {
 }
 
 impl App {
+    /// What it asks of its cgroups.
+    pub fn wishes(&self) -> crate::cgroup::Wishes<'_> {
+        crate::cgroup::Wishes {
+            app: &self.name,
+            resources: &self.resources,
+            dispensable: &self.dispensable,
+        }
+    }
+
     /// The v1 hierarchies that it sees, if it sees any.
     pub fn legacy_hierarchies(&self) -> Option<Vec<String>> {
         self.mounts.iter().find_map(|mount| match &mount.kind {
@@ -273,6 +284,7 @@ impl App {
             resources: linux
                 .and_then(|l| l.resources().clone())
                 .unwrap_or_default(),
+            dispensable: app.dispensable,
             pre_start: app
                 .pre_start
                 .map(|argv| process.handler(argv))

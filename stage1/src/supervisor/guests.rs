@@ -162,6 +162,7 @@ impl Supervisor {
             Some(free) => *free = record,
             None => self.apps.push(record),
         }
+        self.tell_lost();
         Ok(Some(Event::Started(index)))
     }
 
@@ -170,8 +171,7 @@ impl Supervisor {
         place: usize,
         app: &plan::App,
     ) -> Result<Option<Vec<sys::device_filter::Instruction>>> {
-        let apps = std::iter::once((app.name.as_str(), &app.resources));
-        let mut plan = cgroup::Plan::new(&self.uuid, apps)?;
+        let mut plan = cgroup::Plan::new(&self.uuid, std::iter::once(app.wishes()))?;
         let device_filter = plan.take_device_filters().pop().flatten();
         let Some(cgroups) = &mut self.cgroups else {
             return Ok(device_filter);

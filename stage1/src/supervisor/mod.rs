@@ -78,11 +78,7 @@ pub fn run(uuid: &str) -> Result<i32> {
         .iter()
         .map(AppRecord::new)
         .collect::<Result<_>>()?;
-    let apps = plan
-        .apps
-        .iter()
-        .map(|app| (app.name.as_str(), &app.resources));
-    let mut cgroups = cgroup::Plan::new(uuid, apps)?;
+    let mut cgroups = cgroup::Plan::new(uuid, plan.apps.iter().map(plan::App::wishes))?;
     let device_filters = cgroups.take_device_filters();
     let network = PodNetwork::new(uuid, &plan.network)?;
     let (mutable, logs) = (plan.mutable, plan.logs);
@@ -293,6 +289,7 @@ impl Supervisor {
         self.recorded = cgroups.record();
         record::cgroups(&self.recorded)?;
         self.cgroups = Some(cgroups.create()?);
+        self.tell_lost();
         self.unresolved = !self.join(timings)?;
         for index in 0..self.apps.len() {
             self.order_start(index as u16)?;
@@ -305,6 +302,17 @@ impl Supervisor {
         let boot_id = record::boot_id()?;
         record::process(PPID_FILE, std::process::id() as i32, &boot_id)?;
         record::process(PID_FILE, self.pid, &boot_id)
+    }
+
+    /// Tells which limits the apps do without.
+    fn tell_lost(&mut self) {
+        let lost = self.cgroups.as_mut().map(Cgroups::take_lost);
+        for cgroup::Lost { app: name, text } in lost.into_iter().flatten() {
+            crate::error::say(format_args!("run: warning: app {name:?}: {text}"));
+            if let Some(app) = self.apps.iter().position(|app| app.name == name) {
+                self.note(app as u16, |status| status.unlimited.push(text));
+            }
+        }
     }
 
     /// Has the init start an app, and gives it the way into its cgroups.
