@@ -91,6 +91,14 @@ pub const PIN_FDS_ENV: &str = "RKT_PIN_FDS";
 /// listening sockets: 3, 4 and so on. [`Socket::index`] counts them from 0.
 pub const SOCKET_FDS_ENV: &str = "RKT_SOCKET_FDS";
 
+/// Environment variable with the number of an inherited connection to the
+/// system bus, whose owner is the controller of the scope that the pod is in.
+pub const BUS_FD_ENV: &str = "RKT_BUS_FD";
+
+/// Environment variable with the path of a socket on which all of that comes
+/// instead, to a supervisor that a service manager has started.
+pub const HANDOVER_ENV: &str = "RKT_HANDOVER";
+
 /// Environment variable with the number of an inherited descriptor to which
 /// stage1 writes when each phase of a start began, one JSON object a line.
 pub const TIMINGS_FD_ENV: &str = "RKT_TIMINGS_FD";

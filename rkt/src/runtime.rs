@@ -4,6 +4,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use manifests::appc::PodManifest;
 use manifests::engine::{Ipc, Logs, Network};
 use manifests::network::{DnsFlags, Hosts, NetChoice, Resolver};
 use stage0::images::Images;
@@ -14,7 +15,7 @@ use stage0::pods::OwnedPod;
 use stage0::prepare::Blueprint;
 use stage0::sockets::Passed;
 use stage0::stage1::Stage1;
-use stage0::start::{self, Runtime, StartError};
+use stage0::start::{self, PodUnit, Runtime, StartError};
 
 use crate::cli::{Context, RuntimeFlags};
 use crate::failure::{FAILURE, Failure, Outcome};
@@ -94,6 +95,42 @@ fn logs(flags: &RuntimeFlags) -> Result<Option<Logs>, Failure> {
     Ok((output || error).then_some(Logs::Journal { output, error }))
 }
 
+/// In what a pod is to run.
+pub(crate) struct How<'a> {
+    stage1: &'a Stage1,
+    detach: bool,
+    unit: Option<PodUnit>,
+}
+
+impl<'a> How<'a> {
+    /// For a pod that has its directory. systemd is asked for the unit that the
+    /// pod needs, which it makes while the pod is prepared.
+    pub(crate) fn new(
+        pod: &OwnedPod,
+        manifest: &PodManifest,
+        stage1: &'a Stage1,
+        flags: &RuntimeFlags,
+        context: &Context,
+    ) -> Self {
+        let asked = match flags.detach && flags.interactive {
+            // That is refused.
+            true => Ok(None),
+            false => PodUnit::ask(pod, manifest, stage1, flags.detach),
+        };
+        let unit = asked.unwrap_or_else(|e| {
+            context.tell(&format!(
+                "warning: the pod runs without a unit of its own: cannot ask systemd: {e}"
+            ));
+            None
+        });
+        Self {
+            stage1,
+            detach: flags.detach,
+            unit,
+        }
+    }
+}
+
 /// Starts the pod the way the flags say: this process becomes its supervisor,
 /// or leaves it to one of its own.
 pub(crate) fn start(
@@ -101,15 +138,16 @@ pub(crate) fn start(
     blueprint: &Blueprint,
     images: &Images<'_>,
     runtime: &Runtime,
-    (stage1, detach): (&Stage1, bool),
+    how: How<'_>,
     context: &Context,
 ) -> Outcome {
     let tell = &mut |text: &str| context.tell(text);
-    if !detach {
-        match start::start(pod, blueprint, images, runtime, stage1, tell)? {}
+    let engine = (how.stage1, how.unit);
+    if !how.detach {
+        match start::start(pod, blueprint, images, runtime, engine, tell)? {}
     }
     let uuid = pod.uuid();
-    match start::detach(pod, blueprint, images, runtime, stage1, tell) {
+    match start::detach(pod, blueprint, images, runtime, engine, tell) {
         Ok(()) => say(&uuid.to_string()),
         Err(e) => {
             let code = match &e {

@@ -10,6 +10,7 @@
 
 mod detached;
 pub mod guests;
+mod unit;
 
 use std::convert::Infallible;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -17,8 +18,8 @@ use std::path::{Path, PathBuf};
 
 use manifests::appc::{App, EventName, Isolator, RuntimeApp};
 use manifests::engine::{
-    self, Ipc, LOCK_FD_ENV, Logs, NOTIFY_SOCKET, Network, PIN_FDS_ENV, Readiness, Rootfs,
-    SOCKET_FDS_ENV,
+    self, BUS_FD_ENV, Ipc, LOCK_FD_ENV, Logs, NOTIFY_SOCKET, Network, PIN_FDS_ENV, Readiness,
+    Rootfs, SOCKET_FDS_ENV,
 };
 use manifests::insecure::InsecureOptions;
 use manifests::network::{Hosts, PortError, Resolver};
@@ -38,6 +39,7 @@ use crate::resolved::{ResolvedApp, ResolvedMount};
 use crate::sockets::Passed;
 use crate::spec::{self, HostFacts, PodFacts, SpecError};
 use crate::stage1::{Stage1, Stage1Error};
+pub use unit::PodUnit;
 
 /// Where an app finds the socket on which it says that it is ready.
 const NOTIFY_TARGET: &str = "/run/systemd/notify";
@@ -111,8 +113,8 @@ pub enum StartError {
     Stage1(#[from] Stage1Error),
 }
 
-/// Starts the pod: this process becomes its supervisor. `tell` hears what the
-/// user should know.
+/// Starts the pod: this process becomes its supervisor, in its `unit` if it has
+/// one. `tell` hears what the user should know.
 ///
 /// # Errors
 /// Whatever kept us from becoming stage1. The pod was not moved, or, if that
@@ -122,11 +124,16 @@ pub fn start(
     blueprint: &Blueprint,
     images: &Images<'_>,
     runtime: &Runtime,
-    stage1: &Stage1,
+    (stage1, unit): (&Stage1, Option<PodUnit>),
     tell: &mut dyn FnMut(&str),
 ) -> Result<Infallible, StartError> {
     let pins = hand_over(&mut pod, blueprint, images, runtime, tell)?;
-    become_stage1(pod, pins, &runtime.sockets, stage1)
+    let bus = unit.and_then(|unit| {
+        let name = unit.name().to_owned();
+        let entered = unit.enter();
+        entered.map_err(|e| tell(&without_unit(&name, &e))).ok()
+    });
+    become_stage1(pod, pins, &runtime.sockets, bus, stage1)
 }
 
 /// Starts the pod with a process of its own as its supervisor, and returns when
@@ -140,14 +147,19 @@ pub fn detach(
     blueprint: &Blueprint,
     images: &Images<'_>,
     runtime: &Runtime,
-    stage1: &Stage1,
+    (stage1, unit): (&Stage1, Option<PodUnit>),
     tell: &mut dyn FnMut(&str),
 ) -> Result<(), StartError> {
     if runtime.interactive {
         return Err(StartError::InteractiveDetached);
     }
     let pins = hand_over(&mut pod, blueprint, images, runtime, tell)?;
-    detached::start(pod, pins, &runtime.sockets, stage1)
+    detached::start(pod, pins, &runtime.sockets, (stage1, unit), tell)
+}
+
+/// What is told when a pod has to do without its unit.
+fn without_unit(name: &str, error: &std::io::Error) -> String {
+    format!("warning: the pod runs without its unit: systemd does not start {name}: {error}")
 }
 
 /// Writes down what the engine is to do and moves the pod to where it runs.
@@ -213,15 +225,22 @@ fn become_stage1(
     pod: OwnedPod,
     pins: Vec<OwnedFd>,
     sockets: &Passed,
+    bus: Option<OwnedFd>,
     stage1: &Stage1,
 ) -> Result<Infallible, StartError> {
     let failed = |what| PrepareError::io::<rustix::io::Errno>(what, pod.path());
     rustix::process::fchdir(pod.dir()).map_err(failed("enter"))?;
     let [lock, pins, sockets] = inheritance(&pod, &pins, sockets)?;
+    let mut bus_number = String::new();
+    if let Some(bus) = &bus {
+        rustix::io::fcntl_setfd(bus, FdFlags::empty()).map_err(failed("hand over"))?;
+        bus_number = bus.as_raw_fd().to_string();
+    }
     let variables = [
         (LOCK_FD_ENV, lock.as_str()),
         (PIN_FDS_ENV, pins.as_str()),
         (SOCKET_FDS_ENV, sockets.as_str()),
+        (BUS_FD_ENV, bus_number.as_str()),
     ];
     Ok(stage1.exec(&["run", &pod.uuid().to_string()], &variables)?)
 }

@@ -26,6 +26,14 @@ pub struct Machine<'a> {
     pub root: &'a str,
 }
 
+/// Errors of the bus and of the manager, when machined is not, or must not be,
+/// started.
+const ABSENT: [&str; 3] = [
+    "org.freedesktop.DBus.Error.ServiceUnknown",
+    "org.freedesktop.DBus.Error.NameHasNoOwner",
+    "org.freedesktop.systemd1.",
+];
+
 /// Whether there is a machined to tell.
 pub fn is_installed() -> bool {
     Path::new("/").join(INSTALLED).exists()
@@ -65,11 +73,15 @@ impl Registration {
     /// Whether machined has answered by now.
     ///
     /// # Errors
-    /// It refuses; or the connection is gone.
-    pub fn is_answered(&self, bus: &mut Bus) -> io::Result<bool> {
-        while let Some(message) = bus.next()? {
+    /// It refuses, with its words; none when nobody answers, because machined
+    /// or the bus is gone.
+    pub fn is_answered(&self, bus: &mut Bus) -> Result<bool, Option<String>> {
+        while let Some(message) = bus.next().map_err(|_| None)? {
             match message.kind {
-                Kind::Error => return Err(io::Error::other(message.text())),
+                Kind::Error => {
+                    let absent = ABSENT.iter().any(|name| message.error.starts_with(name));
+                    return Err((!absent).then(|| message.text()));
+                }
                 Kind::Return if message.reply_to == self.serial => return Ok(true),
                 _ => {}
             }

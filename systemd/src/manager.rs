@@ -42,8 +42,6 @@ pub enum Content<'a> {
         path: &'a str,
         /// Its arguments, from the 0th on.
         arguments: &'a [&'a str],
-        /// Its working directory.
-        directory: &'a str,
         /// Variables, `NAME=VALUE`, beside the manager's own.
         environment: &'a [&'a str],
     },
@@ -155,13 +153,12 @@ fn call<'a>(unit: &Unit<'_>) -> Call<'a> {
         text("CollectMode", "inactive-or-failed");
         match unit.content {
             Content::Process { controller, .. } => text("Controller", controller),
-            Content::Program { directory, .. } => {
+            Content::Program { .. } => {
                 text("Type", "notify");
                 text("NotifyAccess", "main");
                 text("KillMode", "mixed");
                 text("OOMPolicy", "continue");
                 text("SyslogIdentifier", "rkt");
-                text("WorkingDirectory", directory);
             }
         }
         properties.property("Delegate", "b", |v| {

@@ -217,8 +217,8 @@ pub(crate) struct RuntimeFlags {
     /// Let the metadata service (rkt metadata-service) tell the apps who they are
     #[arg(long)]
     pub(crate) mds_register: bool,
-    /// Leave the pod running on its own and print its UUID once its apps have started; what they
-    /// write is kept for rkt logs
+    /// Leave the pod running on its own, under systemd as a service, and print its UUID once its
+    /// apps have started; what they write is kept for rkt logs
     #[arg(long)]
     pub(crate) detach: bool,
     /// Most that is kept of what each app of a detached pod writes, where there is no journald

@@ -21,7 +21,8 @@ use crate::cli::{
 use crate::failure::{Failure, Outcome};
 use crate::output::{self, Format, Table};
 use crate::report::{AppReport, Detail, MountReport, PodReport};
-use crate::{fetching, runtime, wishes};
+use crate::runtime::{self, How};
+use crate::{fetching, wishes};
 
 /// Exit code of what the reference tells apart from all else.
 const FAILED: u8 = 1;
@@ -103,9 +104,9 @@ impl Sandbox {
             std::fs::write(file, pod.uuid().to_string())
                 .map_err(|e| Failure::because(format!("cannot save the UUID to {file:?}"), e))?;
         }
+        let how = How::new(&pod, &blueprint.manifest, &stage1, &self.runtime, context);
         let images = PodImages::new(&store);
         wishes::fill(&mut pod, &blueprint, &images, false, context)?;
-        let how = (&stage1, self.runtime.detach);
         runtime::start(pod, &blueprint, &images, &runtime, how, context)
     }
 }

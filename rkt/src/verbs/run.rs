@@ -10,7 +10,7 @@ use crate::cli::{
     Context, EnvironmentFlags, ImageFlags, Images, PodFlags, RuntimeFlags, WithImages,
 };
 use crate::failure::{Failure, Outcome};
-use crate::runtime;
+use crate::runtime::{self, How};
 use crate::wishes::{self, Wishes};
 
 #[derive(Debug, Args)]
@@ -68,6 +68,7 @@ impl WithImages for Run {
             std::fs::write(file, pod.uuid().to_string())
                 .map_err(|e| Failure::because(format!("cannot save the UUID to {file:?}"), e))?;
         }
+        let how = How::new(&pod, &blueprint.manifest, &stage1, &self.runtime, context);
         let pod_images = PodImages::new(&store);
         wishes::fill(
             &mut pod,
@@ -76,7 +77,6 @@ impl WithImages for Run {
             self.pod.no_overlay,
             context,
         )?;
-        let how = (&stage1, self.runtime.detach);
         runtime::start(pod, &blueprint, &pod_images, &runtime, how, context)
     }
 }

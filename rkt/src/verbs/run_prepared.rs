@@ -9,7 +9,7 @@ use stage0::prepare::{self, Blueprint};
 
 use crate::cli::{Context, RuntimeFlags, Simple};
 use crate::failure::{FAILURE, Failure, Outcome};
-use crate::runtime;
+use crate::runtime::{self, How};
 
 #[derive(Debug, Args)]
 #[command(
@@ -56,8 +56,8 @@ impl Simple for RunPrepared {
             }
             Err(e) => return Err(e.into()),
         };
+        let how = How::new(&owned, &blueprint.manifest, &stage1, &self.runtime, context);
         let pod_images = PodImages::new(&store);
-        let how = (&stage1, self.runtime.detach);
         runtime::start(owned, &blueprint, &pod_images, &runtime, how, context)
     }
 }

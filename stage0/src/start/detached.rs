@@ -1,27 +1,32 @@
 //! A pod that outlives the command that started it.
 //!
-//! The supervisor is a child that leads a session of its own; when this
-//! command ends, init adopts it. Its standard descriptors are `/dev/null` and
-//! the pod's own log, its working directory is the pod's, and stage1 closes
-//! every descriptor but the pod's lock and pins. This command stays until the
-//! pod's files say that all apps run, so that whoever asked hears of a failure.
+//! The supervisor is the main process of a service, or, without systemd, a
+//! child that leads a session of its own and that init adopts when this command
+//! ends. Its standard descriptors are `/dev/null` and the pod's own log, its
+//! working directory is the pod's, and it has no descriptor but the pod's lock
+//! and pins and its apps' sockets. This command stays until the pod's files say
+//! that all apps run, so that whoever asked hears of a failure.
 
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ExitStatus, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use manifests::engine::{
     EXIT_FAILURE, LOCK_FD_ENV, PIN_FDS_ENV, SOCKET_FDS_ENV, SUPERVISOR_LOG_FILE,
 };
 
-use super::{OwnedFd, StartError, inheritance};
+use super::{OwnedFd, PodUnit, StartError, inheritance};
 use crate::pods::{OwnedPod, Pod, PodError};
 use crate::prepare::PrepareError;
 use crate::sockets::Passed;
 use crate::stage1::Stage1;
+
+/// Status of a pod that did not run, as far as anybody knows.
+const FAILURE: u8 = EXIT_FAILURE as u8;
 
 /// Between two looks at the pod's files, at first.
 const SOON: Duration = Duration::from_micros(250);
@@ -38,11 +43,24 @@ pub(super) fn start(
     pod: OwnedPod,
     pins: Vec<OwnedFd>,
     sockets: &Passed,
-    stage1: &Stage1,
+    (stage1, unit): (&Stage1, Option<PodUnit>),
+    tell: &mut dyn FnMut(&str),
 ) -> Result<(), StartError> {
     let path = pod.path();
     let failed = |what| PrepareError::io::<std::io::Error>(what, &path);
     let log = open_log(&path).map_err(failed("make the log of"))?;
+    if let Some(unit) = unit {
+        let name = unit.name().to_owned();
+        let descriptors: Vec<_> = sockets.descriptors().map(AsFd::as_fd).collect();
+        match unit.hand_over(&pod, log.as_fd(), &descriptors, &pins) {
+            Ok(()) => {
+                let seen = pod.look()?;
+                drop((pod.into_lock(), pins));
+                return wait(Supervisor::Service, &seen, stage1);
+            }
+            Err(e) => tell(&super::without_unit(&name, &e)),
+        }
+    }
     let uuid = pod.uuid();
     let [lock, numbers, sockets] = inheritance(&pod, &pins, sockets)?;
     let mut command = stage1.command(&["run", &uuid.to_string()]);
@@ -59,7 +77,45 @@ pub(super) fn start(
     let seen = pod.look()?;
     // From here on only the supervisor holds the lock.
     drop((pod.into_lock(), pins));
-    wait(child, &seen, stage1)
+    wait(Supervisor::Child(child), &seen, stage1)
+}
+
+/// The supervisor, as far as we can see it end.
+enum Supervisor {
+    Child(Child),
+    /// A child of the service manager; while it lives it holds the pod's lock.
+    Service,
+}
+
+impl Supervisor {
+    /// How it ended, if it has.
+    fn ended(&mut self, pod: &Pod) -> Result<Option<u8>, PodError> {
+        match self {
+            Self::Child(child) => Ok(child.try_wait().unwrap_or_default().map(|status| {
+                let status = status.code().or(status.signal());
+                let status = status.filter(|code| *code != 0).unwrap_or(EXIT_FAILURE);
+                u8::try_from(status).unwrap_or(u8::MAX)
+            })),
+            Self::Service => match pod.again() {
+                Ok(now) if now.state().is_over() => Ok(Some(verdict(&now)?)),
+                Ok(_) => Ok(None),
+                Err(PodError::Gone(_)) => Ok(Some(FAILURE)),
+                Err(e) => Err(e),
+            },
+        }
+    }
+}
+
+/// What a pod that is over ends with, by its apps.
+fn verdict(pod: &Pod) -> Result<u8, PodError> {
+    for app in pod.manifest()?.apps {
+        let status = pod.app_status(app.name.as_str())?.unwrap_or_default();
+        let code = status.exit_code.or(status.signal).filter(|code| *code != 0);
+        if let Some(code) = code {
+            return Ok(u8::try_from(code).unwrap_or(u8::MAX));
+        }
+    }
+    Ok(FAILURE)
 }
 
 fn open_log(pod: &Path) -> std::io::Result<File> {
@@ -70,7 +126,7 @@ fn open_log(pod: &Path) -> std::io::Result<File> {
         .open(pod.join(SUPERVISOR_LOG_FILE))
 }
 
-fn wait(mut supervisor: Child, pod: &Pod, stage1: &Stage1) -> Result<(), StartError> {
+fn wait(mut supervisor: Supervisor, pod: &Pod, stage1: &Stage1) -> Result<(), StartError> {
     let apps: Vec<String> = pod
         .manifest()?
         .apps
@@ -81,12 +137,18 @@ fn wait(mut supervisor: Child, pod: &Pod, stage1: &Stage1) -> Result<(), StartEr
     loop {
         // Looked at before the files: what a supervisor that ended has written
         // is all there then.
-        let ended = supervisor.try_wait().unwrap_or_default();
+        let ended = supervisor.ended(pod)?;
         let begun = begun(pod, &apps, stage1)?;
         if let Begun::Failed = begun {
             // The others are being stopped; their end is awaited.
-            let ended = supervisor.wait().unwrap_or_default();
-            return Err(died(pod, ended));
+            let mut ended = ended;
+            loop {
+                if let Some(status) = ended {
+                    return Err(died(pod, status));
+                }
+                std::thread::sleep(SOON);
+                ended = supervisor.ended(pod)?;
+            }
         }
         if begun == Begun::All {
             return Ok(());
@@ -127,11 +189,10 @@ fn begun(pod: &Pod, apps: &[String], stage1: &Stage1) -> Result<Begun, PodError>
     Ok(if all { Begun::All } else { Begun::Some })
 }
 
-fn died(pod: &Pod, status: ExitStatus) -> StartError {
-    let status = status.code().or(status.signal()).filter(|code| *code != 0);
+fn died(pod: &Pod, status: u8) -> StartError {
     StartError::Died {
         uuid: pod.uuid(),
-        status: u8::try_from(status.unwrap_or(EXIT_FAILURE)).unwrap_or(u8::MAX),
+        status,
         said: std::fs::read_to_string(pod.path().join(SUPERVISOR_LOG_FILE)).unwrap_or_default(),
     }
 }

@@ -11,9 +11,11 @@
 //! Invariant: the pod's record of cgroups is written before the first of them
 //! is made, so that gc can undo what a killed supervisor could not.
 
+mod bus;
 pub(crate) mod control;
 mod guests;
 pub mod hub;
+mod inherited;
 pub mod journal;
 pub mod log;
 mod manager;
@@ -22,12 +24,9 @@ mod notify;
 pub mod relay;
 pub mod terminal;
 
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 
-use manifests::engine::{
-    self, AppStatus, Ending, LOCK_FD_ENV, Logs, PID_FILE, PIN_FDS_ENV, PPID_FILE, Pod, Readiness,
-    SOCKET_FDS_ENV, TIMINGS_FD_ENV,
-};
+use manifests::engine::{self, AppStatus, Ending, Logs, PID_FILE, PPID_FILE, Pod, Readiness};
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags};
@@ -42,7 +41,9 @@ use crate::plan::{self, Plan};
 use crate::timings::Timings;
 use crate::wire::{self, End, Order, Received, Report};
 use crate::{record, signals, stdio};
+use bus::Systemd;
 use control::{Control, Event};
+use inherited::Inherited;
 use manager::Manager;
 use network::PodNetwork;
 pub use network::{ask, check, collect};
@@ -68,6 +69,8 @@ const WATCHED: [Signal; 8] = [
 /// [`Error`], when the pod cannot be run; nothing of it is left on the host
 /// then but its directory.
 pub fn run(uuid: &str) -> Result<i32> {
+    // It may have been executed by a descriptor, whose number is no name.
+    rustix::thread::set_name(c"rkt-stage1").map_err(Error::system("name", "the supervisor"))?;
     let inherited = Inherited::take()?;
     let timings = Timings::new(inherited.timings);
     timings.mark("plan");
@@ -96,7 +99,8 @@ pub fn run(uuid: &str) -> Result<i32> {
     let (pid, init) = match forked {
         Fork::Parent(pid, init) => (pid, init),
         Fork::Child => {
-            drop((inherited.lock, wire, signals, relay, cgroups, network));
+            drop((inherited.lock, inherited.bus));
+            drop((wire, signals, relay, cgroups, network));
             drop::<(Vec<AppRecord>, _)>((records, control));
             let start = init::Start {
                 plan,
@@ -128,6 +132,7 @@ pub fn run(uuid: &str) -> Result<i32> {
         cgroups: None,
         network,
         manager: Manager::find(),
+        systemd: Systemd::new(inherited.bus),
         pins: inherited.pins,
         verdict: None,
         failure: None,
@@ -152,49 +157,6 @@ pub fn run(uuid: &str) -> Result<i32> {
 fn tell(result: Result<()>) {
     if let Err(error) = result {
         crate::error::say(format_args!("run: {}", error.line()));
-    }
-}
-
-/// What comes through `exec` from whoever starts the pod.
-#[derive(Debug)]
-struct Inherited {
-    lock: Option<OwnedFd>,
-    pins: Vec<OwnedFd>,
-    timings: Option<OwnedFd>,
-    /// For the apps.
-    sockets: Vec<OwnedFd>,
-}
-
-impl Inherited {
-    fn take() -> Result<Self> {
-        let numbers = |name: &'static str| -> Result<Vec<RawFd>> {
-            let Some(value) = std::env::var_os(name) else {
-                return Ok(Vec::new());
-            };
-            let text = value.to_string_lossy();
-            text.split(',')
-                .filter(|number| !number.is_empty())
-                .map(|number| {
-                    number.parse().map_err(|_| Error::Refused {
-                        field: name,
-                        value: text.clone().into_owned(),
-                        reason: "not the numbers of descriptors",
-                    })
-                })
-                .collect()
-        };
-        let (lock, timings) = (numbers(LOCK_FD_ENV)?, numbers(TIMINGS_FD_ENV)?);
-        let sockets = numbers(SOCKET_FDS_ENV)?;
-        let all = [lock.as_slice(), &timings, &sockets, &numbers(PIN_FDS_ENV)?].concat();
-        let mut taken = sys::descriptors::inherit(&all)
-            .map_err(Error::system("take over", "the starter's descriptors"))?
-            .into_iter();
-        Ok(Self {
-            lock: lock.first().and_then(|_| taken.next()),
-            timings: timings.first().and_then(|_| taken.next()),
-            sockets: taken.by_ref().take(sockets.len()).collect(),
-            pins: taken.collect(),
-        })
     }
 }
 
@@ -271,6 +233,7 @@ struct Supervisor {
     cgroups: Option<Cgroups>,
     network: Option<PodNetwork>,
     manager: Manager,
+    systemd: Systemd,
     pins: Vec<OwnedFd>,
     /// The status of the first app that failed.
     verdict: Option<i32>,
@@ -301,7 +264,9 @@ impl Supervisor {
         }
         let boot_id = record::boot_id()?;
         record::process(PPID_FILE, std::process::id() as i32, &boot_id)?;
-        record::process(PID_FILE, self.pid, &boot_id)
+        record::process(PID_FILE, self.pid, &boot_id)?;
+        self.systemd.register(&self.uuid, self.pid);
+        Ok(())
     }
 
     /// Tells which limits the apps do without.
@@ -365,6 +330,12 @@ impl Supervisor {
             let alarm = self.network.as_ref().and_then(PodNetwork::alarm);
             let alarm_at = alarm.as_ref().map(|_| polled.len());
             polled.extend(alarm.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
+            let systemd_at = polled.len();
+            polled.extend(
+                self.systemd
+                    .watched()
+                    .map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)),
+            );
             let notify_at = polled.len();
             let notifying: Vec<u16> = (0..self.apps.len() as u16)
                 .filter(|app| self.apps[usize::from(*app)].notify.is_some())
@@ -403,6 +374,12 @@ impl Supervisor {
             {
                 network.restore();
             }
+            if ready[systemd_at..notify_at].contains(&true) {
+                if self.systemd.hear() {
+                    self.stop()?;
+                }
+                bloated = true;
+            }
             if wire_at.is_some_and(|at| ready[at]) {
                 self.hear()?;
                 bloated = true;
@@ -435,17 +412,21 @@ impl Supervisor {
                         terminal::copy_size(terminal);
                     }
                 }
-                libc::SIGTERM | libc::SIGINT => {
-                    self.asked += 1;
-                    self.manager.stopping();
-                    match self.asked {
-                        1 => self.order(&Order::Stop)?,
-                        2 => self.order(&Order::Kill)?,
-                        _ => self.kill_init(),
-                    }
-                }
+                libc::SIGTERM | libc::SIGINT => self.stop()?,
                 other => self.order(&Order::Signal(other))?,
             }
+        }
+        Ok(())
+    }
+
+    /// Somebody asks for the pod's end, more firmly each time.
+    fn stop(&mut self) -> Result<()> {
+        self.asked += 1;
+        self.manager.stopping();
+        match self.asked {
+            1 => self.order(&Order::Stop)?,
+            2 => self.order(&Order::Kill)?,
+            _ => self.kill_init(),
         }
         Ok(())
     }
