@@ -12,6 +12,7 @@ use crate::cgroup::Entrance;
 use crate::error::{Error, Result};
 use crate::identity;
 use crate::plan::{App, Process};
+use crate::protection::{Protection, is_left_out};
 use crate::rootfs::{self, Sources};
 use crate::stdio::Stdio;
 use crate::timings::Timings;
@@ -114,12 +115,18 @@ impl Birth<'_> {
 /// devices, and makes its cgroups the top of what it sees of the hierarchies.
 fn confine(entrance: &Entrance, device_filter: Option<&[Instruction]>) -> Result<()> {
     entrance.limit_devices(device_filter)?;
+    if is_left_out(Protection::CgroupNamespace) {
+        return Ok(());
+    }
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWCGROUP)
         .map_err(Error::system("make", "a cgroup namespace"))
 }
 
 /// Leaves the caller's session and its terminal.
 pub(crate) fn leave_session() -> Result<()> {
+    if is_left_out(Protection::Terminal) {
+        return Ok(());
+    }
     rustix::process::setsid().map_err(Error::system("make", "a session"))?;
     Ok(())
 }

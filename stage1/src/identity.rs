@@ -24,6 +24,7 @@ use sys::mount_attributes::MountAttributes;
 
 use crate::error::{Error, Result};
 use crate::plan::{ExecLabel, Process};
+use crate::protection::{Protection, is_left_out};
 use crate::{mounting, program, resolve};
 
 /// Enters the working directory, which must exist inside the root.
@@ -36,6 +37,9 @@ pub fn enter_working_directory(path: &Path) -> Result<()> {
         path: path.to_owned(),
         source,
     };
+    if is_left_out(Protection::WorkingDirectory) {
+        return rustix::process::chdir(path).map_err(|e| failed(e.into()));
+    }
     let flags = OFlags::PATH | OFlags::DIRECTORY;
     let directory = resolve::open(rustix::fs::CWD, path, flags).map_err(failed)?;
     rustix::process::fchdir(directory).map_err(|e| failed(e.into()))?;
@@ -74,12 +78,8 @@ pub fn become_process(
             Error::system("set the rlimit", what)(e)
         })?;
     }
-    match sys::process::new_session_keyring() {
-        // A kernel without keys has none to leave.
-        Err(e) if e.raw_os_error() != Some(libc::ENOSYS) => {
-            return Err(Error::system("leave", "the caller's session keyring")(e));
-        }
-        _ => {}
+    if !is_left_out(Protection::Keyring) {
+        leave_session_keyring()?;
     }
     enter_working_directory(&process.cwd)?;
     let found = program::find(process)?;
@@ -105,6 +105,16 @@ pub fn become_process(
             .map_err(Error::system("install", "the seccomp filter"))?;
     }
     Err(execute(&found, process))
+}
+
+fn leave_session_keyring() -> Result<()> {
+    match sys::process::new_session_keyring() {
+        // A kernel without keys has none to leave.
+        Err(e) if e.raw_os_error() != Some(libc::ENOSYS) => {
+            Err(Error::system("leave", "the caller's session keyring")(e))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn execute(found: &CString, process: &Process) -> Error {
@@ -133,7 +143,10 @@ pub fn private_proc() -> Result<OwnedFd> {
 pub(crate) fn write_proc(proc: Option<&OwnedFd>, file: &str, value: &str) -> io::Result<()> {
     let proc = proc.ok_or(Errno::BADF)?;
     let flags = OFlags::WRONLY | OFlags::CLOEXEC;
-    let opened = rustix::fs::openat(proc.as_fd(), file, flags, Mode::empty())?;
+    let opened = match is_left_out(Protection::PrivateProc) {
+        true => rustix::fs::open(format!("/proc/{file}"), flags, Mode::empty())?,
+        false => rustix::fs::openat(proc.as_fd(), file, flags, Mode::empty())?,
+    };
     let written = rustix::io::write(&opened, value.as_bytes())?;
     if written != value.len() {
         return Err(Errno::IO.into());
@@ -165,11 +178,15 @@ fn become_user(process: &Process) -> Result<()> {
     // be handed on; an app gets what there is.
     let ours = capabilities(None).map_err(Error::system("read", "our capabilities"))?;
     let set = |bits| CapabilitySet::from_bits_retain(bits) & ours.permitted;
+    let inheritable = match is_left_out(Protection::Inheritable) {
+        true => set(caps.bounding),
+        false => set(caps.inheritable),
+    };
     let permitted = set(caps.permitted) | set(caps.ambient) | until_execution;
     let sets = CapabilitySets {
         effective: (set(caps.effective) & permitted) | until_execution,
         permitted,
-        inheritable: set(caps.inheritable),
+        inheritable,
     };
     set_capabilities(None, sets).map_err(Error::system("set", "the capabilities"))?;
     clear_ambient_capability_set().map_err(Error::system("clear", "the ambient capabilities"))?;

@@ -38,6 +38,7 @@ pub mod network;
 pub mod parcel;
 pub mod plan;
 pub mod program;
+pub mod protection;
 pub mod record;
 pub mod resolve;
 pub mod rootfs;

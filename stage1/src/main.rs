@@ -12,6 +12,8 @@ use std::process::ExitCode;
 use manifests::engine::EXIT_FAILURE;
 
 fn main() -> ExitCode {
+    #[cfg(feature = "without-protections")]
+    stage1::protection::execute_where_it_is();
     let arguments: Vec<_> = std::env::args_os().skip(1).collect();
     let words: Vec<_> = arguments.iter().map(|a| a.to_str().unwrap_or("")).collect();
     let status = match words.as_slice() {

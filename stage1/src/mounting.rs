@@ -119,6 +119,20 @@ pub fn change(
     set_mount_attributes(mount.as_fd(), c"", change)
 }
 
+/// Puts a detached mount where a path leads from a directory, a moment later:
+/// to somewhere else, perhaps, than where it led before. Only for
+/// [`Protection::MountTargets`](crate::protection::Protection::MountTargets).
+///
+/// # Errors
+/// Those of fchdir(2) and move_mount(2).
+pub fn attach_by_path(root: impl AsFd, mount: impl AsFd, target: &Path) -> io::Result<()> {
+    rustix::process::fchdir(root)?;
+    std::thread::sleep(std::time::Duration::from_millis(1));
+    let target = target.strip_prefix("/").unwrap_or(target);
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS;
+    Ok(rustix::mount::move_mount(mount, c"", CWD, target, flags)?)
+}
+
 /// Says how mounts travel to and from a mount.
 ///
 /// # Errors

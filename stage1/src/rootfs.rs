@@ -16,6 +16,7 @@ use sys::mount_attributes::{MountAttributes, Propagation};
 use crate::error::{Error, Result};
 use crate::mounting;
 use crate::plan::{App, Device, Mount, MountKind, Parameter, Root};
+use crate::protection::{Protection, is_left_out};
 use crate::resolve::{self, Kind};
 
 /// `PROC_SUPER_MAGIC`.
@@ -288,7 +289,7 @@ fn place(root: &OwnedFd, mount: &Mount, source: Option<OwnedFd>) -> Result<Owned
                 ),
             )?;
             let place = at(Kind::Directory)?;
-            if kernels_own {
+            if kernels_own && !is_left_out(Protection::ProcLinks) {
                 // Through a link in the image `/proc` would be somewhere
                 // else, and all that is masked and checked below it not
                 // where apps look.
@@ -314,19 +315,37 @@ fn place(root: &OwnedFd, mount: &Mount, source: Option<OwnedFd>) -> Result<Owned
             return Err(failed().because(io::Error::from(Errno::BADF)));
         }
     };
-    let on_proc = rustix::fs::fstatfs(&place)
-        .map_err(|e| failed().because(e))?
-        .f_type as u32
-        == PROC_MAGIC;
-    if on_proc && !REPLACEABLE.iter().any(|path| target == Path::new(path)) {
-        return Err(Error::Refused {
-            field: "mounts",
-            value: target.display().to_string(),
-            reason: "nothing may be mounted inside /proc",
-        });
+    if !is_left_out(Protection::ProcTargets) {
+        keep_proc(target, &made, &place)?;
     }
-    mounting::attach(&made, place).map_err(|e| failed().because(e))?;
+    match is_left_out(Protection::MountTargets) {
+        true => mounting::attach_by_path(root, &made, target),
+        false => mounting::attach(&made, place),
+    }
+    .map_err(|e| failed().because(e))?;
     Ok(made)
+}
+
+/// Refuses a mount that would forge what the kernel says of processes: one
+/// inside procfs, or one of something else in its place.
+fn keep_proc(target: &Path, made: &OwnedFd, place: &OwnedFd) -> Result<()> {
+    let refused = |reason| Error::Refused {
+        field: "mounts",
+        value: target.display().to_string(),
+        reason,
+    };
+    let is_proc = |fd: &OwnedFd| -> Result<bool> {
+        let failed = || Error::attempt("mount", target.display());
+        let file_system = rustix::fs::fstatfs(fd).map_err(|e| failed().because(e))?;
+        Ok(file_system.f_type as u32 == PROC_MAGIC)
+    };
+    if target == Path::new("/proc") && !is_proc(made)? {
+        return Err(refused("only a procfs may be mounted there"));
+    }
+    if is_proc(place)? && !REPLACEABLE.iter().any(|path| target == Path::new(path)) {
+        return Err(refused("nothing may be mounted inside /proc"));
+    }
+    Ok(())
 }
 
 /// Gives a mount the attributes and the propagation that were asked for.
@@ -334,7 +353,11 @@ fn restrict(made: &OwnedFd, mount: &Mount) -> Result<()> {
     let failed = || Error::attempt("set the options of", mount.target.display());
     // A new file system got its own when it was made.
     if matches!(mount.kind, MountKind::Bind { .. }) {
-        mounting::change(made, mount.set, mount.clear, false).map_err(|e| failed().because(e))?;
+        let mut clear = mount.clear;
+        if is_left_out(Protection::VolumeFlags) {
+            clear |= MountAttributes::NO_SUID | MountAttributes::NO_DEV | MountAttributes::NO_EXEC;
+        }
+        mounting::change(made, mount.set, clear, false).map_err(|e| failed().because(e))?;
     }
     mounting::change(made, mount.set_below, mount.clear_below, true)
         .map_err(|e| failed().because(e))?;
@@ -447,11 +470,15 @@ fn open_terminal(root: &OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
     let (master, slave) = new_terminal(root)?;
     let console = Path::new("/dev/console");
     let failed = || Error::attempt("mount the terminal on", console.display());
-    resolve::mount_point(root, console, Kind::File).map_err(|e| failed().because(e))?;
+    let found = resolve::mount_point(root, console, Kind::File).map_err(|e| failed().because(e))?;
     // A link of the image's would lead the terminal over another file, one of
     // procfs even.
-    let place =
-        resolve::open_plain(root, console, OFlags::PATH).map_err(|e| failed().because(e))?;
+    let place = match is_left_out(Protection::Console) {
+        true => found,
+        false => {
+            resolve::open_plain(root, console, OFlags::PATH).map_err(|e| failed().because(e))?
+        }
+    };
     let copy = mounting::copy(&slave, false).map_err(|e| failed().because(e))?;
     mounting::attach(copy, place).map_err(|e| failed().because(e))?;
     Ok((master, slave))
@@ -460,6 +487,10 @@ fn open_terminal(root: &OwnedFd) -> Result<(OwnedFd, OwnedFd)> {
 /// Covers paths: directories by an empty one, all else by the null device.
 /// What is not there needs no cover.
 fn mask(root: &OwnedFd, app: &App, null: Option<OwnedFd>) -> Result<()> {
+    let null = match is_left_out(Protection::NullDevice) {
+        true => Some(the_apps_null(root)?),
+        false => null,
+    };
     let mut null = Cover::new(null);
     let mut empty = Cover::new(None);
     for path in &app.masked {
@@ -480,6 +511,13 @@ fn mask(root: &OwnedFd, app: &App, null: Option<OwnedFd>) -> Result<()> {
         cover.put(&place).map_err(|e| failed().because(e))?;
     }
     Ok(())
+}
+
+/// What the app has where the null device should be.
+fn the_apps_null(root: &OwnedFd) -> Result<OwnedFd> {
+    resolve::open(root, Path::new("/dev/null"), OFlags::PATH)
+        .and_then(|place| mounting::copy(place, false))
+        .map_err(Error::system("use", "/dev/null"))
 }
 
 /// Something to put over several places: the first gets the mount, each other

@@ -12,7 +12,7 @@
 //! it gives each line the app's fields and sends it to journald.
 
 use std::borrow::Cow;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use manifests::engine::{Input, Logs, Output, Socket};
 use manifests::log::Stream;
@@ -22,6 +22,7 @@ use rustix::process::{Gid, Uid};
 
 use crate::error::{Error, Result};
 use crate::plan::{App, Plan, Process, c_string};
+use crate::protection::{Protection, is_left_out};
 use crate::supervisor::hub::Channel;
 use crate::supervisor::log::Log;
 use crate::supervisor::relay::{Relay, Target};
@@ -238,7 +239,7 @@ fn log(
         (Some(Logs::Journal { output, .. }), Stream::Output) => output,
         (Some(Logs::Journal { error, .. }), Stream::Error) => error,
     };
-    if !kept && !pod.several && !rustix::termios::isatty(ours) {
+    if !kept && !pod.several && !is_terminal(ours) {
         return Ok(None);
     }
     let (write, read) = pipe((app.process.uid, app.process.gid))?;
@@ -281,8 +282,12 @@ fn input_pipe((uid, gid): (u32, u32)) -> Result<(OwnedFd, OwnedFd)> {
 
 /// Whether the caller talks to us by a terminal.
 pub fn caller_has_terminal() -> bool {
-    rustix::termios::isatty(rustix::stdio::stdin())
-        && rustix::termios::isatty(rustix::stdio::stdout())
+    is_terminal(rustix::stdio::stdin()) && is_terminal(rustix::stdio::stdout())
+}
+
+/// Whether an app must not have it.
+fn is_terminal(fd: BorrowedFd<'_>) -> bool {
+    rustix::termios::isatty(fd) && !is_left_out(Protection::Terminal)
 }
 
 /// The caller's own descriptors, with a pipe for each that is a terminal.

@@ -392,6 +392,13 @@ impl fmt::Display for Output {
     }
 }
 
+/// Writes a program that can be executed.
+pub fn write_program(path: &Path, bytes: &[u8]) {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::write(path, bytes).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
 /// Polls until `done` holds; fails after [`DEADLINE`] saying what was awaited.
 #[track_caller]
 pub fn eventually(what: &str, mut done: impl FnMut() -> bool) {

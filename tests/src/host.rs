@@ -33,6 +33,10 @@ pub struct Host {
     mounted: Vec<PathBuf>,
     uuids: RefCell<BTreeSet<String>>,
     runs: Cell<u32>,
+    /// Directory of `rkt` and `rkt-stage1`, unless they are the built ones.
+    programs: Option<PathBuf>,
+    /// What is added to the environment of its commands.
+    variables: Vec<(String, String)>,
 }
 
 impl Default for Host {
@@ -71,6 +75,29 @@ impl Host {
             mounted: Vec::new(),
             uuids: RefCell::default(),
             runs: Cell::new(0),
+            programs: None,
+            variables: Vec::new(),
+        }
+    }
+
+    /// The same host with other programs: `rkt` and `rkt-stage1` of this
+    /// directory.
+    pub fn with_programs(mut self, directory: PathBuf) -> Self {
+        self.programs = Some(directory);
+        self
+    }
+
+    /// The same host, whose commands have this variable.
+    pub fn with_variable(mut self, name: &str, value: &str) -> Self {
+        self.variables.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The program of this name that the host uses: `rkt` or `rkt-stage1`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        match &self.programs {
+            Some(directory) => directory.join(name),
+            None => binary(name),
         }
     }
 
@@ -183,8 +210,10 @@ impl Host {
     /// measuring it as a person would type it.
     pub fn plain_rkt<S: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = S>) -> Cmd {
         let path = |flag: &str, dir: &Path| format!("--{flag}={}", dir.display());
-        Cmd::new(binary("rkt"))
-            .env(MARKER, self.path())
+        let plain = Cmd::new(self.program("rkt")).env(MARKER, self.path());
+        let variables = self.variables.iter();
+        variables
+            .fold(plain, |cmd, (name, value)| cmd.env(name, value))
             .arg(path("dir", &self.data))
             .arg(path("local-config", &self.config()))
             .arg(path("system-config", &self.path().join("usr")))

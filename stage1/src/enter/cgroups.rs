@@ -15,8 +15,8 @@ use rustix::fs::{CWD, Mode, OFlags};
 use crate::cgroup;
 use crate::error::{Error, Result};
 
-/// The way to where a process is.
-#[derive(Debug)]
+/// The way to where a process is; nowhere by default.
+#[derive(Debug, Default)]
 pub(super) struct Place {
     unified: Option<OwnedFd>,
     tasks: Vec<OwnedFd>,

@@ -37,7 +37,8 @@ use sys::process::{Fork, Namespaces, SingleThread};
 
 use crate::error::{Error, Result};
 use crate::idle::wait;
-use crate::plan::{Process, ThisHost};
+use crate::plan::{Capabilities, Process, ThisHost};
+use crate::protection::{Protection, is_left_out};
 use crate::stdio::{self, Stdio};
 use crate::supervisor::relay::Relay;
 use crate::supervisor::terminal::{self, RawTerminal};
@@ -83,7 +84,10 @@ pub fn run(name: &str, argv: Vec<OsString>) -> Result<i32> {
     let app = Running::find(name)?;
     let with_terminal = stdio::caller_has_terminal();
     let process = process(name, argv, with_terminal, &app)?;
-    let place = Place::of(app.pid)?;
+    let place = match is_left_out(Protection::EnterCgroups) {
+        true => Place::default(),
+        false => Place::of(app.pid)?,
+    };
     let signals = signals::watch(&PASSED)?;
     let (wire, pod) = wire::pair().map_err(Error::system("make", "a socket pair"))?;
     nix::sched::setns(&app.pidfd, SHARED).map_err(|e| gone(name, e.into()))?;
@@ -199,6 +203,12 @@ fn process(name: &str, argv: Vec<OsString>, with_terminal: bool, app: &Running) 
     let process = Process::new(&specification(name)?.spec, &ThisHost)?;
     let mut process = process.command(argv, term.as_deref())?;
     limits::take_over(&mut process, app.init)?;
+    if is_left_out(Protection::EnterCapabilities) {
+        process.capabilities = Capabilities::ALL;
+    }
+    if is_left_out(Protection::EnterFilter) {
+        process.filter = None;
+    }
     Ok(process)
 }
 

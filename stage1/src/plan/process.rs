@@ -256,6 +256,15 @@ fn require_module(field: &'static str, label: &str, sign: &str) -> Result<()> {
 }
 
 impl Capabilities {
+    /// Every one, held: what nobody has set a limit to.
+    pub const ALL: Self = Self {
+        bounding: u64::MAX,
+        effective: u64::MAX,
+        permitted: u64::MAX,
+        inheritable: 0,
+        ambient: 0,
+    };
+
     fn new(sets: Option<&oci::LinuxCapabilities>) -> Self {
         let Some(sets) = sets else {
             return Self::default();
