@@ -97,3 +97,37 @@ fn block(document: &Document) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Nobody mends a figure by hand, in either place; where none are committed,
+    /// none are shown.
+    #[test]
+    fn the_readme_and_the_pictures_show_the_committed_figures() {
+        let readme = fs::read_to_string(repository().join("README.md")).unwrap();
+        let (_, between, _) = split(&readme).expect("README.md has the marks");
+        let picture = |name: &str| fs::read_to_string(repository().join("docs").join(name)).ok();
+        let shown = ["benchmarks.svg", "growth.svg"].map(picture);
+        if !committed().exists() {
+            assert_eq!(between, "");
+            assert_eq!(shown, [None, None]);
+            return;
+        }
+        let document = Document::read(&committed()).unwrap();
+        let again = "type: target/release/bench readme docs/benchmarks.json";
+        assert!(between == block(&document), "{again}");
+        let drawn = [picture::bars(&document), picture::curves(&document)];
+        assert!(shown == drawn.map(Some), "{again}");
+    }
+
+    #[test]
+    fn the_block_of_figures_is_found_and_replaced_whole() {
+        let text = format!("before\n{BEGIN}old\n{END}\nafter\n");
+        assert_eq!(split(&text), Some(("before\n", "old\n", "\nafter\n")));
+        assert_eq!(split("no marks"), None);
+        let document = Document::new("1 core".into());
+        assert!(block(&document).contains("not measured"));
+    }
+}
