@@ -33,19 +33,32 @@ use crate::hash::Hasher;
 /// Longest name that a tar header holds; longer ones go into a PAX header.
 const NAME: usize = 100;
 
-/// Writes an ACI, uncompressed, of the tree below `root`. Comes back with the
+/// The root file system of an app.
+#[derive(Debug, Clone, Copy)]
+pub struct Tree<'a> {
+    /// Its top.
+    pub root: BorrowedFd<'a>,
+    /// The id that its files have in place of 0, and as many above it in place
+    /// of others.
+    pub first_id: u32,
+}
+
+impl Tree<'_> {
+    /// The image's id for one on disk.
+    fn id(&self, on_disk: u32) -> u32 {
+        on_disk.checked_sub(self.first_id).unwrap_or(on_disk)
+    }
+}
+
+/// Writes an ACI, uncompressed, of a tree. Comes back with the
 /// paths that were left out.
 ///
 /// # Errors
 /// The tree cannot be read, or the archive not written.
-pub fn aci(
-    manifest: &ImageManifest,
-    root: BorrowedFd<'_>,
-    to: &mut dyn Write,
-) -> Result<Vec<PathBuf>> {
+pub fn aci(manifest: &ImageManifest, tree: Tree<'_>, to: &mut dyn Write) -> Result<Vec<PathBuf>> {
     let text = serde_json::to_vec(manifest).map_err(io::Error::from);
     let text = text.context("write", "manifest")?;
-    let mut walk = Walk::new(root, Path::new("rootfs"), to);
+    let mut walk = Walk::new(tree, Path::new("rootfs"), to);
     let mut header = plain_header(EntryType::Regular, 0o644);
     header.set_size(text.len() as u64);
     walk.entry(header, b"manifest", &[], &mut &*text)
@@ -53,19 +66,18 @@ pub fn aci(
     walk.all()
 }
 
-/// Writes an OCI image layout of the tree below `root` into the empty directory
-/// `dir`.
+/// Writes an OCI image layout of a tree into the empty directory `dir`.
 ///
 /// # Errors
 /// As [`aci`]; or OCI has no word for something in the manifest.
 pub fn layout(
     manifest: &ImageManifest,
-    root: BorrowedFd<'_>,
+    tree: Tree<'_>,
     tag: &str,
     dir: &Path,
 ) -> Result<(Exported, Vec<PathBuf>)> {
     let scratch = tempfile::tempfile_in(dir).context("create a file in", dir)?;
-    let (mut image, left_out) = layer(manifest, root, scratch)?;
+    let (mut image, left_out) = layer(manifest, tree, scratch)?;
     Ok((export::new_layout(&mut image, tag, dir)?, left_out))
 }
 
@@ -75,20 +87,20 @@ pub fn layout(
 /// As [`layout`].
 pub fn archive(
     manifest: &ImageManifest,
-    root: BorrowedFd<'_>,
+    tree: Tree<'_>,
     tag: &str,
     scratch: &Path,
     to: &mut dyn Write,
 ) -> Result<(Exported, Vec<PathBuf>)> {
     let file = tempfile::tempfile_in(scratch).context("create a file in", scratch)?;
-    let (mut image, left_out) = layer(manifest, root, file)?;
+    let (mut image, left_out) = layer(manifest, tree, file)?;
     Ok((export::new_archive(&mut image, tag, to)?, left_out))
 }
 
 /// The tree as a layer in `file`, and the configuration that goes with it.
 fn layer(
     manifest: &ImageManifest,
-    root: BorrowedFd<'_>,
+    tree: Tree<'_>,
     file: File,
 ) -> Result<(LayoutImage, Vec<PathBuf>)> {
     let mut hashed = Hashed {
@@ -97,7 +109,7 @@ fn layer(
     };
     let left_out = {
         let mut buffered = io::BufWriter::with_capacity(1 << 16, &mut hashed);
-        let left_out = Walk::new(root, Path::new(""), &mut buffered).all()?;
+        let left_out = Walk::new(tree, Path::new(""), &mut buffered).all()?;
         buffered.flush().context("write", "the layer")?;
         left_out
     };
@@ -139,7 +151,7 @@ impl Write for Hashed {
 
 /// A tree on its way into a tar.
 struct Walk<'a> {
-    root: BorrowedFd<'a>,
+    tree: Tree<'a>,
     /// Before every name.
     prefix: &'a Path,
     tar: Builder<&'a mut dyn Write>,
@@ -149,9 +161,9 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(root: BorrowedFd<'a>, prefix: &'a Path, to: &'a mut dyn Write) -> Self {
+    fn new(tree: Tree<'a>, prefix: &'a Path, to: &'a mut dyn Write) -> Self {
         Self {
-            root,
+            tree,
             prefix,
             tar: Builder::new(to),
             names: HashMap::new(),
@@ -182,7 +194,9 @@ impl<'a> Walk<'a> {
             OFlags::PATH | OFlags::DIRECTORY,
         )?;
         let name = path.file_name().unwrap_or(OsStr::new("."));
-        let stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        let mut stat = statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW)?;
+        stat.st_uid = self.tree.id(stat.st_uid);
+        stat.st_gid = self.tree.id(stat.st_gid);
         let kind = FileType::from_raw_mode(stat.st_mode);
         let own = path.strip_prefix(".").unwrap_or(path);
         let full = self.prefix.join(own);
@@ -247,7 +261,7 @@ impl<'a> Walk<'a> {
         };
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
         Ok(openat2(
-            self.root,
+            self.tree.root,
             path,
             flags | OFlags::CLOEXEC,
             Mode::empty(),

@@ -202,6 +202,9 @@ pub struct Pod {
     pub network: Network,
     /// The pod's IPC namespace.
     pub ipc: Ipc,
+    /// The pod's user namespace; the caller's if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<Users>,
     /// The one app has the caller's standard input, and a terminal of its own
     /// when that is one.
     #[serde(default)]
@@ -217,6 +220,27 @@ pub struct Pod {
     pub mutable: bool,
     /// The apps, in starting order; they are stopped in reverse.
     pub apps: Vec<App>,
+}
+
+/// The ids of a pod that has a user namespace of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Users {
+    /// The id of the host that is 0 in the pod, of users and groups alike.
+    pub first: u32,
+    /// How many ids the pod has.
+    pub count: u32,
+    /// The apps' roots are directories whose files belong to the host's ids
+    /// already. Otherwise they belong to the pod's, and mounts map them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub on_disk: bool,
+}
+
+impl Users {
+    /// The host's id that is this one in the pod.
+    pub fn outside(&self, id: u32) -> u32 {
+        self.first.saturating_add(id)
+    }
 }
 
 /// Where what the apps write is kept.

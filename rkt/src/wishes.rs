@@ -11,7 +11,7 @@ use stage0::pods::OwnedPod;
 use stage0::prepare::request::{
     AppRequest, Capabilities, Overrides, PodEnvironment, PodRequest, Seccomp,
 };
-use stage0::prepare::{self, Blueprint, environment};
+use stage0::prepare::{self, Blueprint, Layout, environment};
 
 use crate::cli::{
     self, AppFlags, Context, EnvironmentFlags, ImageFlags, KeyValue, PodFlags, SeccompFlag,
@@ -106,11 +106,11 @@ pub(crate) fn fill(
     pod: &mut OwnedPod,
     blueprint: &Blueprint,
     images: &Images<'_>,
-    unpack: bool,
+    layout: Layout,
     context: &Context,
 ) -> Result<(), Failure> {
     let tell = &mut |text: &str| context.tell(text);
-    Ok(prepare::fill(pod, blueprint, images, unpack, tell)?)
+    Ok(prepare::fill(pod, blueprint, images, layout, tell)?)
 }
 
 pub(crate) fn pod_environment(flags: &EnvironmentFlags) -> Result<PodEnvironment, Failure> {

@@ -4,8 +4,9 @@
 //! over its image once again, read-only and attached nowhere, so nothing has to
 //! be cleaned up, and the kernel itself says what its whiteouts mean.
 
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use image_store::pack::Tree;
 use image_store::{BackendChoice, ImageRecord, MountedImage, Store};
 use manifests::appc::{ImageManifest, RuntimeApp};
 use rustix::fs::{Mode, OFlags};
@@ -18,6 +19,7 @@ use rustix::mount::{
 use crate::images::ROOTFS;
 use crate::pods::{APPS, Pod, PodError, State};
 use crate::prepare::PrepareError;
+use crate::ranges;
 
 /// Why an app cannot be exported.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +42,7 @@ pub enum ExportError {
 #[derive(Debug)]
 pub struct Leftover<'a> {
     root: OwnedFd,
+    first_id: u32,
     /// The overlay would do without, but not the store's gc.
     _image: Option<MountedImage>,
     _lock: &'a Pod,
@@ -63,8 +66,11 @@ impl<'a> Leftover<'a> {
         let name = app.name.as_str();
         let below = |what: &str| format!("{APPS}/{name}/{what}");
         if let Some(root) = open_dir(pod, &below(ROOTFS))? {
+            let users = ranges::of_pod(&pod.path()).map_err(PrepareError::from)?;
+            let users = users.filter(|users| users.on_disk);
             return Ok(Self {
                 root,
+                first_id: users.map_or(0, |users| users.first),
                 _image: None,
                 _lock: pod,
             });
@@ -79,14 +85,18 @@ impl<'a> Leftover<'a> {
             .map_err(PrepareError::io("lay what the app wrote over", &image.path))?;
         Ok(Self {
             root,
+            first_id: 0,
             _image: Some(image),
             _lock: pod,
         })
     }
 
-    /// The root directory.
-    pub fn root(&self) -> BorrowedFd<'_> {
-        self.root.as_fd()
+    /// What there is to write.
+    pub fn tree(&self) -> Tree<'_> {
+        Tree {
+            root: self.root.as_fd(),
+            first_id: self.first_id,
+        }
     }
 }
 

@@ -18,6 +18,7 @@ mod names;
 pub mod networks;
 pub mod pods;
 pub mod prepare;
+pub mod ranges;
 pub mod resolved;
 pub mod sockets;
 pub mod spec;

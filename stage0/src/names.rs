@@ -208,6 +208,7 @@ fn mount(source: PathBuf, target: &str, read_only: bool) -> ResolvedMount {
         target: PathBuf::from(target),
         read_only,
         recursive: false,
+        mapped: false,
         device: None,
     }
 }

@@ -57,6 +57,9 @@ pub struct ResolvedMount {
     pub read_only: bool,
     /// Mounts below the source come along.
     pub recursive: bool,
+    /// Its files belong to the pod's users by their numbers, as they would if
+    /// these were the host's.
+    pub mapped: bool,
     /// The source is a device node with this type and these numbers: the app
     /// must be allowed to open it.
     pub device: Option<DeviceNumber>,

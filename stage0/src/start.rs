@@ -10,6 +10,7 @@
 
 mod detached;
 pub mod guests;
+mod owners;
 mod unit;
 
 use std::convert::Infallible;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 use manifests::appc::{App, EventName, Isolator, RuntimeApp};
 use manifests::engine::{
     self, BUS_FD_ENV, Ipc, LOCK_FD_ENV, Logs, NOTIFY_SOCKET, Network, PIN_FDS_ENV, Readiness,
-    Rootfs, SOCKET_FDS_ENV,
+    Rootfs, SOCKET_FDS_ENV, Users,
 };
 use manifests::insecure::InsecureOptions;
 use manifests::network::{Hosts, PortError, Resolver};
@@ -35,6 +36,7 @@ use crate::pods::{APPS, OwnedPod, Place, PodError};
 use crate::prepare::manifest::MUTABLE;
 use crate::prepare::users::{self, Wanted};
 use crate::prepare::{Blueprint, PrepareError, environment, is_from_docker, volumes};
+use crate::ranges;
 use crate::resolved::{ResolvedApp, ResolvedMount};
 use crate::sockets::Passed;
 use crate::spec::{self, HostFacts, PodFacts, SpecError};
@@ -296,9 +298,10 @@ fn resolve(
         None => format!("rkt-{}", pod.uuid()),
     };
     let (path, final_path) = (pod.path(), pod.path_in(Place::Run));
+    let users = ranges::hold(pod.uuid(), &path).map_err(PrepareError::from)?;
     let mut apps = resolve_apps(
         (&path, &final_path),
-        &hostname,
+        (&hostname, users),
         blueprint,
         images,
         runtime,
@@ -310,6 +313,7 @@ fn resolve(
         uuid: pod.uuid().to_string(),
         network,
         ipc: runtime.ipc,
+        users,
         interactive: runtime.interactive,
         logs: runtime.logs,
         mutable: blueprint.manifest.annotation(MUTABLE) == Some("true"),
@@ -322,7 +326,7 @@ fn resolve(
 /// run in the second.
 fn resolve_apps(
     (path, final_path): (&Path, &Path),
-    hostname: &str,
+    (hostname, users): (&str, Option<Users>),
     blueprint: &Blueprint,
     images: &Images<'_>,
     runtime: &Runtime,
@@ -334,10 +338,12 @@ fn resolve_apps(
         hostname,
         network: &runtime.network,
         ipc: runtime.ipc,
+        users,
         isolators: &blueprint.manifest.isolators,
         insecure: runtime.insecure,
         host: host_facts(blueprint),
     };
+    let owners = users.map(owners::Owners::new).transpose()?;
     let apps = blueprint.manifest.apps.iter().zip(&blueprint.images);
     // The directory has the pod's UUID for a name.
     let uuid = final_path.file_name().unwrap_or_default();
@@ -346,6 +352,10 @@ fn resolve_apps(
         let mut resolved = resolve_app(blueprint, app, record, &root, final_path, runtime)?;
         let given = files.give(app.name.as_str(), &root, &resolved.mounts)?;
         resolved.mounts.extend(given);
+        if let Some(owners) = &owners {
+            owners.check(&resolved)?;
+            owners.map(&mut resolved, final_path, tell);
+        }
         let mut engine = engine_app(resolved, root, final_path, &facts, tell)?;
         engine.log_fields = log_fields(&uuid.to_string_lossy(), app);
         Ok(engine)
@@ -479,6 +489,7 @@ fn notify_socket(pod: &Path, app: &str) -> ResolvedMount {
         target: PathBuf::from(NOTIFY_TARGET),
         read_only: false,
         recursive: false,
+        mapped: false,
         device: None,
     }
 }

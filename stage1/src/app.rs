@@ -4,6 +4,7 @@
 use std::convert::Infallible;
 use std::os::fd::{AsFd, OwnedFd};
 
+use rustix::pipe::PipeFlags;
 use rustix::process::{WaitOptions, waitpid};
 use sys::device_filter::Instruction;
 use sys::process::{Fork, Namespaces, SingleThread};
@@ -27,6 +28,8 @@ pub struct Surroundings {
     pub proc: Option<OwnedFd>,
     /// Where phases are noted.
     pub timings: Timings,
+    /// The pod has users of its own.
+    pub own_users: bool,
 }
 
 impl Surroundings {
@@ -40,13 +43,44 @@ impl Surroundings {
     /// Becomes the main program of the app with this place, and tells the
     /// supervisor when nothing but that is left.
     fn become_main(&self, app: u16, process: &Process, stdio: &Stdio) -> Result<Infallible> {
-        let announced = stdio.announce(process)?;
+        let mut announced = stdio.announce(process)?;
+        if let (true, Some(value)) = (self.own_users, announced.oom_score_adj) {
+            self.weigh(value)
+                .map_err(Error::system("set process.oomScoreAdj to", value))?;
+            announced.to_mut().oom_score_adj = None;
+        }
         identity::become_process(&announced, self.proc.as_ref(), || {
             self.timings.mark("execute");
             wire::send(&self.wire, &Report::Started { app }, &[])
                 .map_err(Error::system("reach", "the supervisor"))?;
             stdio.pass_sockets()
         })
+    }
+}
+
+impl Surroundings {
+    /// Becomes a program beside an app's main one.
+    fn become_other(&self, process: &Process) -> Result<Infallible> {
+        let mut process = process.clone();
+        if self.own_users {
+            process.oom_score_adj = None;
+        }
+        identity::become_process(&process, self.proc.as_ref(), || Ok(()))
+    }
+
+    /// Has the supervisor give the calling process its `oom_score_adj`.
+    fn weigh(&self, value: i32) -> std::io::Result<()> {
+        let (answer, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
+        wire::send(&self.wire, &Report::Weigh(value), &[write.as_fd()])?;
+        drop(write);
+        let mut number = [0; 4];
+        match rustix::io::read(&answer, &mut number)? {
+            4 => match i32::from_le_bytes(number) {
+                0 => Ok(()),
+                number => Err(std::io::Error::from_raw_os_error(number)),
+            },
+            _ => Err(std::io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 }
 
@@ -174,7 +208,7 @@ fn run_handler(handler: &Process, around: &Surroundings, proof: &SingleThread) -
 }
 
 fn handle(handler: &Process, around: &Surroundings) -> ! {
-    let failed = match identity::become_process(handler, around.proc.as_ref(), || Ok(())) {
+    let failed = match around.become_other(handler) {
         Ok(never) => match never {},
         Err(error) => error,
     };
@@ -235,10 +269,7 @@ impl Visit<'_> {
         }
         match self.announce {
             Some(app) => self.around.become_main(app, self.process, self.stdio),
-            None => {
-                let proc = self.around.proc.as_ref();
-                identity::become_process(self.process, proc, || Ok(()))
-            }
+            None => self.around.become_other(self.process),
         }
     }
 }

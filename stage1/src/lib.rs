@@ -46,4 +46,5 @@ pub mod signals;
 pub mod stdio;
 pub mod supervisor;
 pub mod timings;
+pub mod users;
 pub mod wire;

@@ -22,7 +22,7 @@ use crate::stdio::Stdio;
 use crate::wire::{self, DESCRIPTORS, Order};
 
 /// What comes with the descriptors, which follow in this order: filter,
-/// standard input, output and error, root, null device, volumes.
+/// standard input, output and error, root, null device, other devices, volumes.
 #[derive(Debug, Serialize, Deserialize)]
 struct Letter {
     app: engine::App,
@@ -34,6 +34,8 @@ struct Letter {
     stdio: [bool; 3],
     terminal: bool,
     null: bool,
+    /// How many devices come along.
+    nodes: usize,
     /// Which of the mounts come along.
     binds: Vec<bool>,
     /// Code, registers, offset and immediate of each instruction.
@@ -64,7 +66,7 @@ impl Parcel {
     /// [`Error::System`] with what the kernel says.
     pub fn send(self, written: engine::App, wire: &OwnedFd) -> Result<()> {
         let failed = || Error::attempt("send", "the app to the pod's init");
-        let (root, binds, null) = self.sources.into_parts();
+        let (root, binds, null, nodes) = self.sources.into_parts();
         let Stdio {
             input,
             output,
@@ -85,6 +87,7 @@ impl Parcel {
             stdio: [input.is_some(), output.is_some(), error.is_some()],
             terminal,
             null: null.is_some(),
+            nodes: nodes.len(),
             binds: binds.iter().map(Option::is_some).collect(),
             devices: self.device_filter.map(|filter| {
                 filter
@@ -105,6 +108,7 @@ impl Parcel {
         pieces.extend([input, output, error].into_iter().flatten());
         pieces.push(root);
         pieces.extend(null);
+        pieces.extend(nodes);
         pieces.extend(binds.into_iter().flatten());
         for some in pieces.chunks(DESCRIPTORS) {
             let some: Vec<_> = some.iter().map(AsFd::as_fd).collect();
@@ -157,6 +161,9 @@ impl Parcel {
         };
         let root = given(true)?.ok_or_else(missing)?;
         let null = given(letter.null)?;
+        let nodes = (0..letter.nodes)
+            .map(|_| given(true)?.ok_or_else(missing))
+            .collect::<Result<Vec<_>>>()?;
         let binds = letter
             .binds
             .into_iter()
@@ -166,7 +173,7 @@ impl Parcel {
         plan::share_shm(std::slice::from_mut(&mut app));
         Ok(Self {
             app,
-            sources: Sources::from_parts(root, binds, null),
+            sources: Sources::from_parts(root, binds, null, nodes),
             stdio,
             device_filter: letter.devices.map(|devices| {
                 devices

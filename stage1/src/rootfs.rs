@@ -18,6 +18,7 @@ use crate::mounting;
 use crate::plan::{App, Device, Mount, MountKind, Parameter, Root};
 use crate::protection::{Protection, is_left_out};
 use crate::resolve::{self, Kind};
+use crate::users::Mapper;
 
 /// `PROC_SUPER_MAGIC`.
 const PROC_MAGIC: u32 = 0x9fa0;
@@ -59,25 +60,42 @@ pub struct Sources {
     binds: Vec<Option<OwnedFd>>,
     /// The host's null device, to cover files with.
     null: Option<OwnedFd>,
+    /// The host's devices, one for each of the plan, where the pod may make
+    /// none.
+    devices: Vec<OwnedFd>,
 }
 
 impl Sources {
-    /// Opens them. The working directory is the pod directory.
+    /// Opens them; `mapper` shows them as a pod with users of its own has them.
+    /// The working directory is the pod directory.
     ///
     /// # Errors
     /// [`Error::System`], naming the path that is missing or cannot be
     /// mounted.
-    pub fn open(app: &App) -> Result<Self> {
+    pub fn open(app: &App, mapper: Option<&Mapper>) -> Result<Self> {
         let root = match &app.root {
-            Root::Overlay(parameters) => {
-                mounting::new_file_system(c"overlay", parameters, MountAttributes::empty())
-                    .map_err(Error::system("mount", "the overlay"))?
+            Root::Overlay { lower, parameters } => {
+                let made = match mapper {
+                    None => {
+                        mounting::new_file_system(c"overlay", parameters, MountAttributes::empty())
+                    }
+                    Some(mapper) => {
+                        let writable = Path::new("apps").join(&app.name);
+                        mapper.overlay((lower, &writable), parameters)
+                    }
+                };
+                made.map_err(Error::system("mount", "the overlay"))?
             }
             Root::Directory(path) => {
                 let root = mounting::copy_path(path, true)
                     .map_err(Error::system("use the root directory", path.display()))?;
                 mounting::propagate(&root, Propagation::Private, true)
                     .map_err(Error::system("make private", path.display()))?;
+                if let Some(mapper) = mapper.filter(|mapper| !mapper.is_on_disk()) {
+                    mapper
+                        .map(&root, true)
+                        .map_err(Error::system("map the owners in", path.display()))?;
+                }
                 root
             }
         };
@@ -85,12 +103,29 @@ impl Sources {
             .mounts
             .iter()
             .map(|mount| match &mount.kind {
-                MountKind::Bind { source, recursive } => mounting::copy_path(source, *recursive)
-                    .map(Some)
-                    .map_err(|e| {
+                MountKind::Bind {
+                    source,
+                    recursive,
+                    mapped,
+                } => {
+                    if mapper.is_none() && mapped.is_some() {
+                        return Err(Error::Refused {
+                            field: "mounts",
+                            value: format!("{}: idmap", mount.target.display()),
+                            reason: "the pod has no users of its own",
+                        });
+                    }
+                    let copy = mounting::copy_path(source, *recursive).and_then(|copy| {
+                        if let (Some(mapper), Some(recursive)) = (mapper, mapped) {
+                            mapper.map(&copy, *recursive)?;
+                        }
+                        Ok(Some(copy))
+                    });
+                    copy.map_err(|e| {
                         let what = format!("{} on {}", source.display(), mount.target.display());
                         Error::system("mount", what)(e)
-                    }),
+                    })
+                }
                 MountKind::New { .. } | MountKind::LegacyCgroups(_) | MountKind::PodShm { .. } => {
                     Ok(None)
                 }
@@ -100,19 +135,39 @@ impl Sources {
             true => None,
             false => Some(null_device()?),
         };
-        Ok(Self { root, binds, null })
+        let devices = match mapper {
+            None => Vec::new(),
+            Some(_) => app.devices.iter().map(host_device).collect::<Result<_>>()?,
+        };
+        Ok(Self {
+            root,
+            binds,
+            null,
+            devices,
+        })
     }
 }
 
 impl Sources {
-    /// The root, one volume for each mount that is one, and the null device.
-    pub fn into_parts(self) -> (OwnedFd, Vec<Option<OwnedFd>>, Option<OwnedFd>) {
-        (self.root, self.binds, self.null)
+    /// The root, one volume for each mount that is one, the null device, and
+    /// the others.
+    pub fn into_parts(self) -> (OwnedFd, Vec<Option<OwnedFd>>, Option<OwnedFd>, Vec<OwnedFd>) {
+        (self.root, self.binds, self.null, self.devices)
     }
 
     /// The reverse of [`Self::into_parts`].
-    pub fn from_parts(root: OwnedFd, binds: Vec<Option<OwnedFd>>, null: Option<OwnedFd>) -> Self {
-        Self { root, binds, null }
+    pub fn from_parts(
+        root: OwnedFd,
+        binds: Vec<Option<OwnedFd>>,
+        null: Option<OwnedFd>,
+        devices: Vec<OwnedFd>,
+    ) -> Self {
+        Self {
+            root,
+            binds,
+            null,
+            devices,
+        }
     }
 
     /// Cuts what comes from the host off from the host: nothing that is
@@ -121,7 +176,14 @@ impl Sources {
     /// # Errors
     /// [`Error::System`] with what the kernel says.
     pub fn cut_off(&self) -> Result<()> {
-        for source in self.binds.iter().chain([&self.null]).flatten() {
+        let devices = self.devices.iter();
+        for source in self
+            .binds
+            .iter()
+            .chain([&self.null])
+            .flatten()
+            .chain(devices)
+        {
             mounting::propagate(source, Propagation::Slave, true)
                 .map_err(Error::system("cut off", "the app's mounts"))?;
         }
@@ -159,16 +221,23 @@ impl Sources {
 }
 
 fn null_device() -> Result<OwnedFd> {
-    let path = Path::new("/dev/null");
+    node(Path::new("/dev/null"), FileType::CharacterDevice, (1, 3))
+}
+
+/// The host's own node of a device, for a pod that may make none.
+fn host_device(device: &Device) -> Result<OwnedFd> {
+    node(&device.path, device.kind, device.number)
+}
+
+fn node(path: &Path, kind: FileType, (major, minor): (u32, u32)) -> Result<OwnedFd> {
     let failed = || Error::attempt("use", path.display());
-    let null = mounting::copy_path(path, false).map_err(|e| failed().because(e))?;
-    let stat = rustix::fs::fstat(&null).map_err(|e| failed().because(e))?;
-    let number = rustix::fs::makedev(1, 3);
-    if FileType::from_raw_mode(stat.st_mode) != FileType::CharacterDevice || stat.st_rdev != number
-    {
+    let copy = mounting::copy_path(path, false).map_err(|e| failed().because(e))?;
+    let stat = rustix::fs::fstat(&copy).map_err(|e| failed().because(e))?;
+    let number = rustix::fs::makedev(major, minor);
+    if FileType::from_raw_mode(stat.st_mode) != kind || stat.st_rdev != number {
         return Err(failed().because(io::Error::from(Errno::NODEV)));
     }
-    Ok(null)
+    Ok(copy)
 }
 
 /// Builds the root and makes it this mount namespace's only tree. Returns the
@@ -206,9 +275,14 @@ pub fn build(
         mount.target == Path::new("/dev") && matches!(mount.kind, MountKind::Bind { .. })
     });
     if !host_devices {
+        let mut nodes = sources.devices.into_iter();
         for device in &app.devices {
-            make_device(&root, device)
-                .map_err(Error::system("make the device", device.path.display()))?;
+            let made = match nodes.next() {
+                Some(node) => resolve::mount_point(&root, &device.path, Kind::File)
+                    .and_then(|place| mounting::attach(node, place)),
+                None => make_device(&root, device),
+            };
+            made.map_err(Error::system("make the device", device.path.display()))?;
         }
         link_devices(&root, terminal)?;
     }

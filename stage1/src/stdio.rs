@@ -14,7 +14,7 @@
 use std::borrow::Cow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use manifests::engine::{Input, Logs, Output, Socket};
+use manifests::engine::{Input, Logs, Output, Socket, Users};
 use manifests::log::Stream;
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::pipe::PipeFlags;
@@ -129,6 +129,21 @@ pub struct Pod {
     pub terminal: bool,
     /// Others write too.
     pub several: bool,
+    /// The pod has users of its own.
+    pub users: Option<Users>,
+}
+
+impl Pod {
+    /// The owner of what this process is to open again by its path.
+    fn owner(&self, process: &Process) -> (u32, u32) {
+        owner(process, self.users)
+    }
+}
+
+/// The host's ids of a process's user and group.
+pub fn owner(process: &Process, users: Option<Users>) -> (u32, u32) {
+    let outside = |id| users.map_or(id, |users| users.outside(id));
+    (outside(process.uid), outside(process.gid))
 }
 
 /// Decides for every app, and adds what the supervisor copies to `relay`.
@@ -141,6 +156,7 @@ pub fn open(plan: &Plan, sockets: &[OwnedFd], relay: &mut Relay) -> Result<Vec<S
         interactive: plan.interactive,
         terminal: plan.interactive && caller_has_terminal(),
         several: plan.apps.len() > 1,
+        users: plan.users,
     };
     plan.apps
         .iter()
@@ -183,7 +199,7 @@ pub fn open_app(app: &App, index: u16, pod: Pod, relay: &mut Relay) -> Result<St
         stdio.terminal = true;
         return Ok(stdio);
     }
-    let owner = (app.process.uid, app.process.gid);
+    let owner = pod.owner(&app.process);
     stdio.input = Some(match app.streams.input {
         Input::Stream => {
             let (read, write) = input_pipe(owner)?;
@@ -239,10 +255,12 @@ fn log(
         (Some(Logs::Journal { output, .. }), Stream::Output) => output,
         (Some(Logs::Journal { error, .. }), Stream::Error) => error,
     };
-    if !kept && !pod.several && !is_terminal(ours) {
+    // The caller's own descriptor belongs to nobody whom such a pod knows.
+    let own = pod.users.is_some();
+    if !kept && !pod.several && !own && !is_terminal(ours) {
         return Ok(None);
     }
-    let (write, read) = pipe((app.process.uid, app.process.gid))?;
+    let (write, read) = pipe(pod.owner(&app.process))?;
     if kept {
         logged.push((read, stream));
     } else {
@@ -290,13 +308,13 @@ fn is_terminal(fd: BorrowedFd<'_>) -> bool {
     rustix::termios::isatty(fd) && !is_left_out(Protection::Terminal)
 }
 
-/// The caller's own descriptors, with a pipe for each that is a terminal.
+/// The caller's own descriptors, with a pipe of this owner's for each that is
+/// a terminal.
 ///
 /// # Errors
 /// [`Error::System`] when a pipe cannot be made.
-pub fn without_terminals(relay: &mut Relay, process: &Process) -> Result<Stdio> {
+pub fn without_terminals(relay: &mut Relay, owner: (u32, u32)) -> Result<Stdio> {
     let tty = rustix::termios::isatty;
-    let owner = (process.uid, process.gid);
     let mut stdio = Stdio::default();
     if tty(rustix::stdio::stdin()) {
         let failed = || Error::attempt("make", "a pipe");

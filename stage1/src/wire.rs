@@ -60,6 +60,8 @@ pub enum Order {
     Stop,
     /// Stop all apps now.
     Kill,
+    /// The init's user namespace has its ids.
+    Mapped,
 }
 
 /// What the pod tells the supervisor.
@@ -107,6 +109,10 @@ pub enum Report {
         /// The app's place in the pod's list.
         app: u16,
     },
+    /// The sender asks for this `oom_score_adj`, which nobody may set in a
+    /// user namespace; the number of the error, or zero, is wanted in the pipe
+    /// that comes along.
+    Weigh(i32),
 }
 
 /// How a process ended.
@@ -177,6 +183,7 @@ impl Message for Order {
             Self::Piece => [6, 0, 0],
             Self::Add { app } => [7, app.into(), 0],
             Self::StopApp { app } => [8, app.into(), 0],
+            Self::Mapped => [9, 0, 0],
         };
         (head, "")
     }
@@ -199,6 +206,7 @@ impl Message for Order {
             [7, app, _] => Self::Add {
                 app: u16::try_from(app).ok()?,
             },
+            [9, ..] => Self::Mapped,
             [8, app, _] => Self::StopApp {
                 app: u16::try_from(app).ok()?,
             },
@@ -228,6 +236,7 @@ impl Message for Report {
             }
             Self::Settled { app, again } => ([7, (*app).into(), (*again).into()], ""),
             Self::Ready { app } => ([8, (*app).into(), 0], ""),
+            Self::Weigh(value) => ([9, -1, *value], ""),
         }
     }
 
@@ -255,6 +264,7 @@ impl Message for Report {
                 again: head[2] != 0,
             },
             8 => Self::Ready { app: app? },
+            9 => Self::Weigh(head[2]),
             _ => return None,
         })
     }

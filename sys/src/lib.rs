@@ -14,5 +14,6 @@ pub mod network;
 pub mod process;
 pub mod seccomp;
 pub mod signals;
+pub mod user_namespace;
 pub mod verity;
 pub mod writeback;

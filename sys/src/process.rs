@@ -27,6 +27,10 @@ bitflags! {
         const UTS = libc::CLONE_NEWUTS as u64;
         /// Network.
         const NET = libc::CLONE_NEWNET as u64;
+        /// Users and groups; those of the child have no numbers yet, see
+        /// [`Mapping`](crate::user_namespace::Mapping). It owns the others
+        /// that are made with it.
+        const USER = libc::CLONE_NEWUSER as u64;
         /// Root of the cgroup tree as seen by the process.
         const CGROUP = libc::CLONE_NEWCGROUP as u64;
     }

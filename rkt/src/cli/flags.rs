@@ -10,6 +10,7 @@ use fetch::PullPolicy;
 use manifests::appc::{AcName, Mount, Quantity, Volume};
 use manifests::engine::Restart;
 use manifests::network::PortFlag;
+use stage0::prepare::Layout;
 
 use super::values::{self, KeyValue, SeccompFlag};
 
@@ -118,9 +119,22 @@ pub(crate) struct PodFlags {
     /// Unpack the images instead of mounting them
     #[arg(long)]
     pub(crate) no_overlay: bool,
+    /// Give the pod users of its own: root in it is nobody on the host
+    #[arg(long)]
+    pub(crate) private_users: bool,
     /// The pod's supervisor [default: rkt-stage1 beside rkt]
     #[arg(long, value_name = "FILE")]
     pub(crate) stage1_path: Option<PathBuf>,
+}
+
+impl PodFlags {
+    /// How the pod's files are laid out.
+    pub(crate) fn layout(&self) -> Layout {
+        Layout {
+            unpack: self.no_overlay,
+            private_users: self.private_users,
+        }
+    }
 }
 
 // The environment of every app of a pod.

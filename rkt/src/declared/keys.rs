@@ -48,6 +48,7 @@ pub(super) const POD: &[Key] = &[
     key("EnvironmentFile", "set-env-file", Kind::Each),
     key("InheritEnvironment", "inherit-env", Kind::WhenYes),
     key("Overlay", "no-overlay", Kind::WhenNo),
+    key("PrivateUsers", "private-users", Kind::WhenYes),
     key("Stage1Path", "stage1-path", Kind::One),
     key(MANIFEST, "pod-manifest", Kind::One),
 ];

@@ -12,7 +12,7 @@ use manifests::network::parse_exposed;
 use stage0::images::Images as PodImages;
 use stage0::pods::{OwnedPod, Pod, State};
 use stage0::prepare::request::{AppRequest, PodRequest};
-use stage0::prepare::{self, Blueprint};
+use stage0::prepare::{self, Blueprint, Layout};
 use stage0::start::guests::{self, Changing};
 
 use crate::cli::{
@@ -61,6 +61,9 @@ pub(crate) struct Sandbox {
     /// NAME:PROTOCOL:PODPORT:[IP]:HOSTPORT
     #[arg(long, value_name = "PORT", value_parser = parse_exposed)]
     port: Vec<ExposedPort>,
+    /// Give the pod users of its own: root in it is nobody on the host
+    #[arg(long)]
+    private_users: bool,
     /// The pod's supervisor [default: rkt-stage1 beside rkt]
     #[arg(long, value_name = "FILE")]
     stage1_path: Option<PathBuf>,
@@ -106,7 +109,11 @@ impl Sandbox {
         }
         let how = How::new(&pod, &blueprint.manifest, &stage1, &self.runtime, context);
         let images = PodImages::new(&store);
-        wishes::fill(&mut pod, &blueprint, &images, false, context)?;
+        let layout = Layout {
+            unpack: self.no_overlay,
+            private_users: self.private_users,
+        };
+        wishes::fill(&mut pod, &blueprint, &images, layout, context)?;
         runtime::start(pod, &blueprint, &images, &runtime, how, context)
     }
 }

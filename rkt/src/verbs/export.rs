@@ -67,7 +67,7 @@ impl Simple for Export {
             Output::Layout(dir, typed) => {
                 let out = NewDir::new(&dir, self.overwrite, context.data_dir()?)?;
                 let (_, left_out) =
-                    pack::layout(&manifest, leftover.root(), &tag(typed), out.path())?;
+                    pack::layout(&manifest, leftover.tree(), &tag(typed), out.path())?;
                 out.publish()?;
                 left_out
             }
@@ -75,7 +75,7 @@ impl Simple for Export {
                 let mut out = NewFile::new(&file, self.overwrite, ARCHIVE_EXISTS)?;
                 let beside = out.directory();
                 let (_, left_out) =
-                    pack::archive(&manifest, leftover.root(), &tag(typed), &beside, out.file())?;
+                    pack::archive(&manifest, leftover.tree(), &tag(typed), &beside, out.file())?;
                 out.publish(ARCHIVE_EXISTS)?;
                 left_out
             }
@@ -139,7 +139,7 @@ impl Export {
         let mut out = NewFile::new(file, self.overwrite, ACI_EXISTS)?;
         let failed = |e: io::Error| Failure::because(format!("cannot write {file:?}"), e);
         let mut gzip = GzEncoder::new(io::BufWriter::new(out.file()), Compression::default());
-        let left_out = pack::aci(manifest, leftover.root(), &mut gzip)?;
+        let left_out = pack::aci(manifest, leftover.tree(), &mut gzip)?;
         gzip.finish()
             .and_then(|mut rest| rest.flush())
             .map_err(failed)?;

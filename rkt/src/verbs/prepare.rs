@@ -53,7 +53,7 @@ impl WithImages for Prepare {
             &mut pod,
             &blueprint,
             &pod_images,
-            self.pod.no_overlay,
+            self.pod.layout(),
             context,
         )?;
         prepare::finish(pod, &blueprint)?;

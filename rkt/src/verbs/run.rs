@@ -23,6 +23,8 @@ EXAMPLES:
     rkt run --net=host --volume=data,kind=host,source=/srv/data \\
         example.com/web:1.0 --mount=volume=data,target=/data
     rkt run example.com/app --name=app -- --verbose --- example.com/log --exec=/bin/tail -- -f /log
+    rkt run --private-users --volume=data,kind=host,source=/srv/data \\
+        example.com/web:1.0 --mount=volume=data,target=/data
     rkt run --interactive docker://debian --exec=/bin/bash
     uuid=$(rkt run --detach example.com/web) && rkt logs --follow $uuid
 
@@ -74,7 +76,7 @@ impl WithImages for Run {
             &mut pod,
             &blueprint,
             &pod_images,
-            self.pod.no_overlay,
+            self.pod.layout(),
             context,
         )?;
         runtime::start(pod, &blueprint, &pod_images, &runtime, how, context)

@@ -70,7 +70,9 @@ impl Collector {
             }
             sweep(&pod, tell)
         })?;
-        many(pods, Place::Garbage, tell, |pod, tell| sweep(&pod, tell))
+        many(pods, Place::Garbage, tell, |pod, tell| sweep(&pod, tell))?;
+        crate::ranges::sweep()
+            .map_err(|e| PodError::io("free ids of pods", &pods.dir)(std::io::Error::other(e)))
     }
 }
 

@@ -201,6 +201,8 @@ impl OwnedPod {
         if self.place != Place::Garbage {
             self.move_to(Place::Garbage)?;
         }
+        crate::ranges::release(self.uuid, &self.path())
+            .map_err(|e| PodError::io("free the ids of", self.path())(std::io::Error::other(e)))?;
         remove::tree(&self.path())
     }
 

@@ -8,7 +8,9 @@ use manifests::appc::{AcName, NameError, SchemaError};
 use manifests::network::PortError;
 use manifests::platform::PlatformError;
 
+use super::shift::ShiftError;
 use crate::pods::PodError;
+use crate::ranges::RangeError;
 
 /// Why a pod cannot be prepared. Everything that was made for it is gone again.
 #[derive(Debug, thiserror::Error)]
@@ -153,6 +155,28 @@ pub enum PrepareError {
     /// The pod's directory.
     #[error(transparent)]
     Pod(#[from] PodError),
+    /// The ids of a pod with users of its own.
+    #[error(transparent)]
+    Range(#[from] RangeError),
+    /// The owner of an empty volume is nobody in the pod.
+    #[error("volume {:?}: its owner {id} is outside the pod's {count} ids (--private-users)", .name.as_str())]
+    VolumeOwner {
+        /// The volume.
+        name: AcName,
+        /// The owner, or its group.
+        id: u32,
+        /// How many ids there are.
+        count: u32,
+    },
+    /// Files that no id of the pod can have.
+    #[error("app {app:?}: --private-users")]
+    Shift {
+        /// The app.
+        app: AcName,
+        /// Which file, and why.
+        #[source]
+        source: ShiftError,
+    },
 }
 
 impl From<StoreError> for PrepareError {

@@ -15,15 +15,18 @@ mod error;
 pub(crate) mod manifest;
 pub mod request;
 mod seed;
+mod shift;
 pub(crate) mod users;
 pub(crate) mod volumes;
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use image_store::{ImageRecord, MountedImage, Store};
 use manifests::appc::{PodManifest, VolumeSource};
+use manifests::engine::Users;
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 
@@ -33,6 +36,7 @@ pub use volumes::{MountedVolume, mounted};
 
 use crate::images::{AppRoot, Images, ROOTFS};
 use crate::pods::{APPS, MANIFEST, OwnedPod, Place};
+use crate::ranges::{self, Probe};
 
 /// The annotation that the conversion from OCI leaves on an image.
 const FROM_DOCKER: &str = "appc.io/docker/repository";
@@ -104,14 +108,55 @@ pub fn fill(
     pod: &mut OwnedPod,
     blueprint: &Blueprint,
     images: &Images<'_>,
-    unpack: bool,
+    Layout {
+        unpack,
+        private_users,
+    }: Layout,
     tell: &mut dyn FnMut(&str),
 ) -> Result<(), PrepareError> {
     pod.move_to(Place::Prepare)?;
     let dir = pod.path();
     write_manifest(&dir, blueprint)?;
     make_dir(&dir.join(APPS), 0o750)?;
-    fill_apps(&dir, blueprint, images, unpack, tell)
+    let users = match private_users {
+        true => Some(claim(pod, blueprint, images, unpack)?),
+        false => None,
+    };
+    fill_apps(&dir, blueprint, images, (unpack, users), tell)
+}
+
+/// How the files of a pod are laid out.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Layout {
+    /// Images are unpacked instead of mounted.
+    pub unpack: bool,
+    /// The pod has users of its own.
+    pub private_users: bool,
+}
+
+/// Takes ids for the pod, and finds out whether its mounts can show them.
+fn claim(
+    pod: &OwnedPod,
+    blueprint: &Blueprint,
+    images: &Images<'_>,
+    unpack: bool,
+) -> Result<Users, PrepareError> {
+    let dir = pod.path();
+    let mut users = ranges::claim(pod.uuid(), &dir)?;
+    let probe = Probe::new(users)?;
+    let mut mappable = probe.can_map(&dir, false);
+    if mappable && !unpack {
+        for (app, record) in blueprint.manifest.apps.iter().zip(&blueprint.images) {
+            if let AppRoot::Shared(image) = images.root(&dir, app.name.as_str(), record)? {
+                mappable &= probe.can_map(&image.path, false);
+            }
+        }
+    }
+    if !mappable {
+        users.on_disk = true;
+        ranges::record(&dir, users)?;
+    }
+    Ok(users)
 }
 
 /// Makes the directories of the blueprint's apps in a pod's.
@@ -119,21 +164,51 @@ pub(crate) fn fill_apps(
     dir: &Path,
     blueprint: &Blueprint,
     images: &Images<'_>,
-    unpack: bool,
+    (unpack, users): (bool, Option<Users>),
     tell: &mut dyn FnMut(&str),
 ) -> Result<(), PrepareError> {
+    let shifted = users.filter(|users| users.on_disk);
     for (app, record) in blueprint.manifest.apps.iter().zip(&blueprint.images) {
         let app_dir = dir.join(APPS).join(app.name.as_str());
         make_dir(&app_dir, 0o750)?;
-        if unpack {
+        if unpack || shifted.is_some() {
             unpack_into(&app_dir.join(ROOTFS), record, images.store())?;
         }
         let root = images.root(dir, app.name.as_str(), record)?;
         if let AppRoot::Shared(image) = &root {
             make_overlay_dirs(&app_dir, image)?;
         }
-        make_volumes(dir, blueprint, app, record, root.dir(), tell)?;
+        let volumes = make_volumes(dir, (blueprint, app, record), root.dir(), users, tell)?;
+        if let Some(users) = shifted {
+            give_away(app, users, &app_dir.join(ROOTFS), &volumes, tell)?;
+        }
     }
+    Ok(())
+}
+
+/// Gives an app's files, and the volumes that were made for it, to the ids of
+/// its pod.
+fn give_away(
+    app: &manifests::appc::RuntimeApp,
+    users: Users,
+    root: &Path,
+    volumes: &[PathBuf],
+    tell: &mut dyn FnMut(&str),
+) -> Result<(), PrepareError> {
+    let began = Instant::now();
+    let mut files = 0;
+    for tree in std::iter::once(root).chain(volumes.iter().map(PathBuf::as_path)) {
+        files += shift::shift(tree, users).map_err(|source| PrepareError::Shift {
+            app: app.name.clone(),
+            source,
+        })?;
+    }
+    tell(&format!(
+        "private users: the file system of the data directory cannot map owners, so app {:?} has \
+         its image unpacked and {files} files changed their owners in {} ms",
+        app.name.as_str(),
+        began.elapsed().as_millis()
+    ));
     Ok(())
 }
 
@@ -193,20 +268,32 @@ fn unpack_into(dir: &Path, image: &ImageRecord, store: &Store) -> Result<(), Pre
 /// but an image from the Docker world expects to find filled.
 fn make_volumes(
     dir: &Path,
-    blueprint: &Blueprint,
-    app: &manifests::appc::RuntimeApp,
-    record: &ImageRecord,
+    (blueprint, app, record): (&Blueprint, &manifests::appc::RuntimeApp, &ImageRecord),
     root: BorrowedFd<'_>,
+    users: Option<Users>,
     tell: &mut dyn FnMut(&str),
-) -> Result<(), PrepareError> {
+) -> Result<Vec<PathBuf>, PrepareError> {
+    let mut made = Vec::new();
     let Some(section) = app.app.as_ref().or(record.manifest.app.as_ref()) else {
-        return Ok(());
+        return Ok(made);
     };
     for place in volumes::place(&blueprint.manifest, app, &section.mount_points)? {
         let VolumeSource::Empty { mode, uid, gid } = place.source else {
             continue;
         };
+        if let Some(users) = users
+            && let Some(id) = [uid, gid].into_iter().find(|id| *id >= users.count)
+        {
+            return Err(PrepareError::VolumeOwner {
+                name: place.name,
+                id,
+                count: users.count,
+            });
+        }
         let new = volumes::make_empty(dir, &place.name, (mode, uid, gid))?;
+        if new {
+            made.push(dir.join(volumes::DIRECTORY).join(place.name.as_str()));
+        }
         let Some(point) = place.implicit.as_ref().filter(|_| new) else {
             continue;
         };
@@ -224,7 +311,7 @@ fn make_volumes(
                 .map_err(PrepareError::io("fill the volume", path))?;
         }
     }
-    Ok(())
+    Ok(made)
 }
 
 /// Ends a preparation that is to wait for `run-prepared`: everything is on the

@@ -189,6 +189,7 @@ impl Placement {
             target: PathBuf::from(&self.target),
             read_only: self.read_only,
             recursive,
+            mapped: false,
             device,
         })
     }

@@ -25,7 +25,7 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use manifests::appc::Isolator;
-use manifests::engine::{Ipc, Network};
+use manifests::engine::{Ipc, Network, Users};
 use manifests::insecure::InsecureOptions;
 use manifests::isolation::{self, HIDDEN_PATHS, IsolationError, READ_ONLY_PATHS, Seccomp};
 use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Root, Spec};
@@ -45,6 +45,8 @@ pub struct PodFacts<'a> {
     pub network: &'a Network,
     /// The pod's IPC namespace.
     pub ipc: Ipc,
+    /// The pod's users; the host's if absent.
+    pub users: Option<Users>,
     /// Isolators of the pod manifest.
     pub isolators: &'a [Isolator],
     /// The checks that the user switched off.

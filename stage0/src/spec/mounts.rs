@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::path::{Component, Path, PathBuf};
 
-use manifests::engine::Ipc;
+use manifests::engine::{Ipc, Network};
 use oci_spec::runtime::Mount;
 
 use super::{PodFacts, SpecError};
@@ -77,14 +77,18 @@ fn kernel_mounts(pod: &PodFacts<'_>) -> Vec<Mount> {
             &["bind", "nosuid", "nodev", "noexec"],
         ),
     };
-    vec![
-        mount("/proc", "proc", "proc", &["nosuid", "nodev", "noexec"]),
-        mount(
-            "/sys",
-            "sysfs",
-            "sysfs",
-            &[sys, "nosuid", "nodev", "noexec"],
-        ),
+    let hidden = ["nosuid", "nodev", "noexec"];
+    let [suid, dev, exec] = hidden;
+    // What belongs to the host's namespaces only the host's root may mount, so
+    // users of the pod's own see the host's mount.
+    let guest = pod.users.is_some();
+    let sysfs = match guest && matches!(pod.network, Network::Host) {
+        true => mount("/sys", "bind", "/sys", &["bind", sys, suid, dev, exec]),
+        false => mount("/sys", "sysfs", "sysfs", &[sys, suid, dev, exec]),
+    };
+    let mut mounts = vec![
+        mount("/proc", "proc", "proc", &hidden),
+        sysfs,
         mount(
             "/dev",
             "tmpfs",
@@ -105,13 +109,11 @@ fn kernel_mounts(pod: &PodFacts<'_>) -> Vec<Mount> {
             ],
         ),
         shm,
-        mount(
-            "/dev/mqueue",
-            "mqueue",
-            "mqueue",
-            &["nosuid", "nodev", "noexec"],
-        ),
-    ]
+    ];
+    if !guest || pod.ipc == Ipc::Private {
+        mounts.push(mount("/dev/mqueue", "mqueue", "mqueue", &hidden));
+    }
+    mounts
 }
 
 fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount {
@@ -127,12 +129,15 @@ fn mount(destination: &str, kind: &str, source: &str, options: &[&str]) -> Mount
 /// A volume. What the host mounts below the source later appears in the app,
 /// and never the other way round.
 fn bind(volume: &ResolvedMount) -> Mount {
-    let options: &[&str] = match (volume.recursive, volume.read_only) {
-        (true, true) => &["rbind", "ro", "rro", "rslave"],
-        (true, false) => &["rbind", "rw", "rslave"],
-        (false, true) => &["bind", "ro", "slave"],
-        (false, false) => &["bind", "rw", "slave"],
+    let mut options: Vec<&str> = match (volume.recursive, volume.read_only) {
+        (true, true) => vec!["rbind", "ro", "rro", "rslave"],
+        (true, false) => vec!["rbind", "rw", "rslave"],
+        (false, true) => vec!["bind", "ro", "slave"],
+        (false, false) => vec!["bind", "rw", "slave"],
     };
+    if volume.mapped {
+        options.push(if volume.recursive { "ridmap" } else { "idmap" });
+    }
     let mut mount = Mount::default();
     mount
         .set_destination(volume.target.clone())

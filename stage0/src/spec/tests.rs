@@ -37,6 +37,7 @@ fn pod() -> PodFacts<'static> {
         hostname: "rkt-test",
         network: &Network::None,
         ipc: Ipc::Private,
+        users: None,
         isolators: &[],
         insecure: InsecureOptions::default(),
         host: HostFacts {
@@ -53,6 +54,7 @@ fn volume(target: &str) -> ResolvedMount {
         target: target.into(),
         read_only: false,
         recursive: true,
+        mapped: false,
         device: None,
     }
 }

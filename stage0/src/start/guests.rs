@@ -221,7 +221,8 @@ impl Changing {
     ) -> Result<(), GuestError> {
         let path = self.pod.path();
         let kept = &self.kept;
-        prepare::fill_apps(&path, blueprint, images, kept.unpack, tell)?;
+        let users = self.engine.users;
+        prepare::fill_apps(&path, blueprint, images, (kept.unpack, users), tell)?;
         let runtime = Runtime {
             hostname: Some(self.engine.hostname.clone()),
             network: self.engine.network.clone(),
@@ -237,7 +238,7 @@ impl Changing {
         };
         let mut apps = resolve_apps(
             (&path, &path),
-            &self.engine.hostname,
+            (&self.engine.hostname, users),
             blueprint,
             images,
             &runtime,

@@ -629,6 +629,18 @@ impl AppCgroups {
         }
     }
 
+    /// Puts the app's v2 cgroup under this limit of devices.
+    ///
+    /// # Errors
+    /// [`Error::System`] with what the kernel says.
+    pub fn limit_devices(&self, filter: Option<&[Instruction]>) -> Result<()> {
+        match (filter, &self.entrance.unified) {
+            (Some(filter), Some(unified)) => sys::device_filter::attach(unified.as_fd(), filter)
+                .map_err(Error::system("limit", "the app's devices")),
+            _ => Ok(()),
+        }
+    }
+
     /// Kills what is left of an app whose main process ended, so that it does
     /// not live on for as long as the pod does. However it forks, nothing is
     /// left.

@@ -20,11 +20,11 @@ mod limits;
 use std::ffi::{CString, OsString};
 use std::fs;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 
-use manifests::engine::{self, AppStatus, PID_FILE, Pod, STATUS_FILE};
+use manifests::engine::{self, AppStatus, PID_FILE, Pod, STATUS_FILE, Users};
 use nix::sched::CloneFlags;
 use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
@@ -43,7 +43,7 @@ use crate::stdio::{self, Stdio};
 use crate::supervisor::relay::Relay;
 use crate::supervisor::terminal::{self, RawTerminal};
 use crate::wire::{self, End, Report};
-use crate::{app, identity, record, rootfs, signals};
+use crate::{app, identity, record, rootfs, signals, users};
 use cgroups::Place;
 
 /// Signals that are passed on to the program.
@@ -83,19 +83,38 @@ pub fn run(name: &str, argv: Vec<OsString>) -> Result<i32> {
         .map_err(Error::system("hide", "the entering process"))?;
     let app = Running::find(name)?;
     let with_terminal = stdio::caller_has_terminal();
-    let process = process(name, argv, with_terminal, &app)?;
+    let (mut process, users) = process(name, argv, with_terminal, &app)?;
     let place = match is_left_out(Protection::EnterCgroups) {
         true => Place::default(),
         false => Place::of(app.pid)?,
     };
     let signals = signals::watch(&PASSED)?;
     let (wire, pod) = wire::pair().map_err(Error::system("make", "a socket pair"))?;
-    nix::sched::setns(&app.pidfd, SHARED).map_err(|e| gone(name, e.into()))?;
-
     let mut relay = Relay::default();
-    let inner = match with_terminal {
-        true => Inner::Terminal(open_terminal(&mut relay)?),
-        false => Inner::Plain(stdio::without_terminals(&mut relay, &process)?),
+    let mut shared = SHARED;
+    if users.is_some() {
+        shared |= CloneFlags::CLONE_NEWUSER;
+        // Inside nobody may write there; who waits out here has the same
+        // weight then.
+        weigh(&mut process)?;
+    }
+    let plain = match with_terminal {
+        true => None,
+        false => {
+            let owner = stdio::owner(&process, users);
+            Some(stdio::without_terminals(&mut relay, owner)?)
+        }
+    };
+    nix::sched::setns(&app.pidfd, shared).map_err(|e| gone(name, e.into()))?;
+    let inner = match plain {
+        Some(stdio) => Inner::Plain(stdio),
+        // Only who is a user of the pod's can own one there.
+        None if users.is_some() => Inner::OwnTerminal,
+        None => {
+            let (master, slave) = open_terminal()?;
+            add_terminal(&mut relay, master)?;
+            Inner::Terminal(slave)
+        }
     };
     let forked = sys::process::fork(&proof, Namespaces::empty(), place.unified())
         .map_err(|e| gone(name, e))?;
@@ -103,10 +122,24 @@ pub fn run(name: &str, argv: Vec<OsString>) -> Result<i32> {
         Fork::Parent(pid, program) => (pid, program),
         Fork::Child => {
             drop((wire, relay, signals, app));
-            born(&process, place, &inner, &pod)
+            born(&process, users.is_some(), place, &inner, &pod)
         }
     };
-    drop((pod, place, inner, app));
+    drop(pod);
+    let mut failure = None;
+    if matches!(inner, Inner::OwnTerminal) {
+        match wire::receive::<Report>(&wire) {
+            Ok(Some(received)) => match (received.message, received.descriptors.into_iter().next())
+            {
+                (Report::Terminal { .. }, Some(master)) => add_terminal(&mut relay, master)?,
+                (Report::Failed { text, .. }, _) => failure = Some(text),
+                _ => {}
+            },
+            Ok(None) => {}
+            Err(e) => return Err(Error::system("hear", "the program")(e)),
+        }
+    }
+    drop((place, inner, app));
     let raw = with_terminal.then(RawTerminal::enter).transpose()?;
     let attended = attend(&mut relay, &signals, &program, pid);
     let end = match attended {
@@ -115,7 +148,7 @@ pub fn run(name: &str, argv: Vec<OsString>) -> Result<i32> {
     };
     relay.finish();
     drop(raw);
-    tell_failure(&wire);
+    tell_failure(&wire, failure);
     match end? {
         End::Code(code) => Ok(code),
         End::Signal(signal) => mirror(signal),
@@ -175,19 +208,24 @@ fn parse<T: serde::de::DeserializeOwned>(file: &'static str, text: &[u8]) -> Res
 
 /// What the app was started with: from the pod's file, or its own when it was
 /// added later.
-fn specification(name: &str) -> Result<engine::App> {
+fn specification(name: &str) -> Result<(engine::App, Option<Users>)> {
     let text = fs::read(engine::FILE).map_err(Error::system("read", engine::FILE))?;
     let pod: Pod = parse(engine::FILE, &text)?;
     if let Some(app) = pod.apps.into_iter().find(|app| app.name == name) {
-        return Ok(app);
+        return Ok((app, pod.users));
     }
     let path = Path::new("apps").join(name).join(engine::APP_FILE);
     let text = fs::read(&path).map_err(Error::system("read", path.display()))?;
-    parse(engine::APP_FILE, &text)
+    Ok((parse(engine::APP_FILE, &text)?, pod.users))
 }
 
-/// The app's process with another program.
-fn process(name: &str, argv: Vec<OsString>, with_terminal: bool, app: &Running) -> Result<Process> {
+/// The app's process with another program, and the users of its pod.
+fn process(
+    name: &str,
+    argv: Vec<OsString>,
+    with_terminal: bool,
+    app: &Running,
+) -> Result<(Process, Option<Users>)> {
     let argv = argv
         .into_iter()
         .map(|word| {
@@ -200,7 +238,8 @@ fn process(name: &str, argv: Vec<OsString>, with_terminal: bool, app: &Running) 
         .collect::<Result<Vec<_>>>()?;
     let term = std::env::var("TERM").ok();
     let term = term.or_else(|| with_terminal.then(|| TERM.to_owned()));
-    let process = Process::new(&specification(name)?.spec, &ThisHost)?;
+    let (app_as_written, users) = specification(name)?;
+    let process = Process::new(&app_as_written.spec, &ThisHost)?;
     let mut process = process.command(argv, term.as_deref())?;
     limits::take_over(&mut process, app.init)?;
     if is_left_out(Protection::EnterCapabilities) {
@@ -209,7 +248,17 @@ fn process(name: &str, argv: Vec<OsString>, with_terminal: bool, app: &Running) 
     if is_left_out(Protection::EnterFilter) {
         process.filter = None;
     }
-    Ok(process)
+    Ok((process, users))
+}
+
+/// Gives this process, and who is born of it, the program's weight when the
+/// kernel looks for a process to kill.
+fn weigh(process: &mut Process) -> Result<()> {
+    match process.oom_score_adj.take() {
+        Some(value) => fs::write("/proc/self/oom_score_adj", value.to_string())
+            .map_err(Error::system("set process.oomScoreAdj to", value)),
+        None => Ok(()),
+    }
 }
 
 /// What the kernel says of namespaces that end just now.
@@ -228,11 +277,14 @@ fn gone(name: &str, error: io::Error) -> Error {
 enum Inner {
     /// The slave of a terminal of the app's own.
     Terminal(OwnedFd),
+    /// The same, which the program's process is to open.
+    OwnTerminal,
     /// The caller's where they are no terminals, else pipes.
     Plain(Stdio),
 }
 
-fn open_terminal(relay: &mut Relay) -> Result<OwnedFd> {
+/// Master and slave.
+fn open_terminal() -> Result<(OwnedFd, OwnedFd)> {
     let root = rustix::fs::openat(
         CWD,
         c"/",
@@ -240,22 +292,35 @@ fn open_terminal(relay: &mut Relay) -> Result<OwnedFd> {
         Mode::empty(),
     )
     .map_err(Error::system("open", "the app's root"))?;
-    let (master, slave) = rootfs::new_terminal(&root)?;
+    rootfs::new_terminal(&root)
+}
+
+fn add_terminal(relay: &mut Relay, master: OwnedFd) -> Result<()> {
     // What the program leaves behind may keep the terminal open; that must
     // not keep us.
     rustix::io::ioctl_fionbio(&master, true).map_err(Error::system("set up", "a terminal"))?;
     terminal::copy_size(&master);
     relay.add_terminal(master);
-    Ok(slave)
+    Ok(())
 }
 
 /// In the new process: becomes the program.
-fn born(process: &Process, place: Place, inner: &Inner, pod: &OwnedFd) -> ! {
+fn born(process: &Process, foreign: bool, place: Place, inner: &Inner, pod: &OwnedFd) -> ! {
     let become_it = || -> Result<std::convert::Infallible> {
         place.join()?;
+        if foreign {
+            users::become_root()?;
+        }
         app::leave_session()?;
         match inner {
             Inner::Terminal(slave) => app::take_terminal(slave, process.uid)?,
+            Inner::OwnTerminal => {
+                let (master, slave) = open_terminal()?;
+                app::take_terminal(&slave, process.uid)?;
+                let report = Report::Terminal { app: 0 };
+                wire::send(pod, &report, &[master.as_fd()])
+                    .map_err(Error::system("reach", "the caller"))?;
+            }
             Inner::Plain(stdio) => stdio.take()?,
         }
         let proc = identity::needs_proc(process)
@@ -315,11 +380,14 @@ fn reap(pid: i32) -> Result<End> {
     Ok(status.map_or(End::Code(0), |(_, status)| End::of(status)))
 }
 
-/// Prints why the program could not be executed, if it could not.
-fn tell_failure(wire: &OwnedFd) {
-    if let Ok(Some(received)) = wire::receive::<Report>(wire)
-        && let Report::Failed { text, .. } = received.message
-    {
+/// Prints why the program could not be executed, if it could not; `failure`
+/// is what was heard before.
+fn tell_failure(wire: &OwnedFd, failure: Option<String>) {
+    let last = || match wire::receive::<Report>(wire).ok()??.message {
+        Report::Failed { text, .. } => Some(text),
+        _ => None,
+    };
+    if let Some(text) = failure.or_else(last) {
         crate::error::say(format_args!("enter: {text}"));
     }
 }

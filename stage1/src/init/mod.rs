@@ -45,7 +45,7 @@ use crate::rootfs::Sources;
 use crate::stdio::Stdio;
 use crate::timings::Timings;
 use crate::wire::{self, End, Order, Received, Report};
-use crate::{identity, idle, mounting, signals};
+use crate::{identity, idle, mounting, signals, users};
 use life::{App, Rest};
 
 /// What the supervisor hands over.
@@ -59,6 +59,8 @@ pub struct Start {
     pub wire: OwnedFd,
     /// The apps' standard descriptors.
     pub stdio: Vec<Stdio>,
+    /// What the apps need from the host, where the init could not open it.
+    pub sources: Option<Vec<Sources>>,
     /// What keeps the images mounted until we have mounts of our own.
     pub pins: Vec<OwnedFd>,
     /// Where phases are noted.
@@ -72,9 +74,10 @@ pub fn run(start: Start, proof: &SingleThread) -> ! {
         wire: start.wire,
         proc: None,
         timings: start.timings,
+        own_users: start.plan.users.is_some(),
     };
     let given = start.stdio.into_iter().zip(start.device_filters).collect();
-    let status = match prepare(start.plan, given, start.pins, around) {
+    let status = match prepare(start.plan, given, start.sources, start.pins, around) {
         Ok(mut init) => match init.serve(proof) {
             Ok(()) => 0,
             Err(error) => {
@@ -117,10 +120,11 @@ type Refusal = (Error, Surroundings);
 fn prepare(
     plan: Plan,
     given: Vec<(Stdio, Option<Vec<Instruction>>)>,
+    sources: Option<Vec<Sources>>,
     pins: Vec<OwnedFd>,
     mut around: Surroundings,
 ) -> std::result::Result<Init, Refusal> {
-    match namespaces(&plan, &around).and_then(|()| mounts(&plan, &mut around)) {
+    match namespaces(&plan, &around).and_then(|()| mounts(&plan, sources, &mut around)) {
         Ok((sources, quiet, children, shm)) => {
             drop(pins);
             let apps = plan
@@ -155,6 +159,11 @@ fn prepare(
 /// is done here and not at the clone so that the supervisor can make the
 /// cgroups meanwhile.
 fn namespaces(plan: &Plan, around: &Surroundings) -> Result<()> {
+    if plan.users.is_some() {
+        // First of all: the kernel forgets what is said below when the user
+        // changes.
+        users::await_ids(&around.wire)?;
+    }
     die_with_the_supervisor(&around.wire)?;
     identity::set_name(c"rkt-init")?;
     around.timings.mark("namespaces");
@@ -212,7 +221,7 @@ fn die_with_the_supervisor(wire: &OwnedFd) -> Result<()> {
 type Held = (Vec<Sources>, Stdio, SignalFd, Option<OwnedFd>);
 
 /// Takes hold of what comes from the host, then lets go of the host's tree.
-fn mounts(plan: &Plan, around: &mut Surroundings) -> Result<Held> {
+fn mounts(plan: &Plan, sources: Option<Vec<Sources>>, around: &mut Surroundings) -> Result<Held> {
     around.timings.mark("mounts");
     let quiet = Stdio::quiet()?;
     // Mounts that appear on the host below a volume travel in, nothing
@@ -224,20 +233,28 @@ fn mounts(plan: &Plan, around: &mut Surroundings) -> Result<Held> {
     };
     set_mount_attributes(CWD, c"/", inwards)
         .map_err(Error::system("cut off", "the pod's mounts"))?;
-    let mut sources = plan
-        .apps
-        .iter()
-        .map(|app| Sources::open(app).map_err(|e| e.of_app(&app.name)))
-        .collect::<Result<Vec<_>>>()?;
+    let mut sources = match sources {
+        Some(sources) => sources,
+        None => plan
+            .apps
+            .iter()
+            .map(|app| Sources::open(app, None).map_err(|e| e.of_app(&app.name)))
+            .collect::<Result<Vec<_>>>()?,
+    };
     if plan.mutable || plan.apps.iter().any(plan::App::needs_proc) {
         around.proc = Some(identity::private_proc()?);
     }
     let attributes = MountAttributes::NO_SUID | MountAttributes::NO_DEV | MountAttributes::NO_EXEC;
     let nothing = mounting::new_file_system(c"tmpfs", &[], attributes)
         .map_err(Error::system("mount", "an empty root"))?;
+    let warrants = match plan.users {
+        Some(_) => Warrants::make(plan)?,
+        None => Warrants::default(),
+    };
     mounting::attach_over_root(&nothing)
         .and_then(|()| mounting::pivot(&nothing))
         .map_err(Error::system("pivot to", "an empty root"))?;
+    warrants.keep(&nothing)?;
     let mut shm = None;
     if let Some(parameters) = &plan.shm {
         let made = shared_memory(parameters)?;
@@ -259,6 +276,39 @@ fn mounts(plan: &Plan, around: &mut Surroundings) -> Result<Held> {
     .map_err(Error::system("make read-only", "the empty root"))?;
     let children = signals::watch(&[nix::sys::signal::Signal::SIGCHLD])?;
     Ok((sources, quiet, children, shm))
+}
+
+/// In a user namespace the kernel mounts `/proc` and `/sys` only for who sees
+/// them already, whole (user_namespaces(7)); the init keeps them where its
+/// apps are born, and no app keeps that.
+#[derive(Debug, Default)]
+struct Warrants(Vec<(&'static str, OwnedFd)>);
+
+impl Warrants {
+    fn make(plan: &Plan) -> Result<Self> {
+        let attributes =
+            MountAttributes::NO_SUID | MountAttributes::NO_DEV | MountAttributes::NO_EXEC;
+        let mut made = vec![("/proc", c"proc")];
+        // The file system of devices is the network namespace's owner's.
+        if plan.network != Network::Host {
+            made.push(("/sys", c"sysfs"));
+        }
+        let make = |(place, fs_type): (&'static str, &std::ffi::CStr)| {
+            mounting::new_file_system(fs_type, &[], attributes)
+                .map(|mount| (place, mount))
+                .map_err(Error::system("mount the pod's", place))
+        };
+        Ok(Self(made.into_iter().map(make).collect::<Result<_>>()?))
+    }
+
+    fn keep(self, root: &OwnedFd) -> Result<()> {
+        for (place, mount) in self.0 {
+            resolve::mount_point(root, Path::new(place), Kind::Directory)
+                .and_then(|at| mounting::attach(mount, at))
+                .map_err(Error::system("keep the pod's", place))?;
+        }
+        Ok(())
+    }
 }
 
 /// Where the apps' shared memory is in the init's root.
@@ -380,6 +430,8 @@ impl Init {
                     app.release();
                 }
             }
+            // Said once, before there was an init to say it to.
+            Order::Mapped => {}
             Order::Piece => self.pieces.extend(descriptors),
             Order::Add { app } => self.add(app)?,
             Order::StopApp { app: index } => {

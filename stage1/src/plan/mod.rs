@@ -14,7 +14,7 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use manifests::engine::{self, Ipc, Logs, Network, Pod, Readiness, Restart, Streams};
+use manifests::engine::{self, Ipc, Logs, Network, Pod, Readiness, Restart, Streams, Users};
 use oci_spec::runtime::{LinuxDeviceType, LinuxNamespaceType, LinuxResources, Spec};
 use sys::mount_attributes::Propagation;
 
@@ -36,6 +36,8 @@ pub struct Plan {
     pub network: Network,
     /// Its IPC namespace.
     pub ipc: Ipc,
+    /// Its user namespace; the caller's if absent.
+    pub users: Option<Users>,
     /// Parameters of the tmpfs at `/dev/shm` that several apps have in common,
     /// as they have the IPC namespace.
     pub shm: Option<Vec<Parameter>>,
@@ -139,8 +141,13 @@ impl App {
 /// What an app's root file system is made of.
 #[derive(Debug)]
 pub enum Root {
-    /// An overlay with these parameters.
-    Overlay(Vec<Parameter>),
+    /// An overlay.
+    Overlay {
+        /// The directory that it is laid over.
+        lower: PathBuf,
+        /// Its parameters, which name that directory too.
+        parameters: Vec<Parameter>,
+    },
     /// A directory.
     Directory(PathBuf),
 }
@@ -207,6 +214,7 @@ impl Plan {
             hostname: pod.hostname,
             network: pod.network,
             ipc: pod.ipc,
+            users: pod.users.filter(|users| users.count > 0),
             interactive: pod.interactive,
             logs: pod.logs,
             apps,
@@ -412,7 +420,7 @@ impl Root {
         if let Some(label) = label.filter(|label| !label.is_empty()) {
             parameters.push(Parameter::new("context", label)?);
         }
-        Ok(Self::Overlay(parameters))
+        Ok(Self::Overlay { lower, parameters })
     }
 }
 

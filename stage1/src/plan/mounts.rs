@@ -50,6 +50,9 @@ pub enum MountKind {
         source: PathBuf,
         /// With the mounts below it.
         recursive: bool,
+        /// Its owners, and with `Some(true)` those of the mounts below it, are
+        /// what the pod's user namespace makes of the file system's.
+        mapped: Option<bool>,
     },
     /// A new file system.
     New {
@@ -115,6 +118,7 @@ enum Word {
     ClearBelow(MountAttributes),
     Spread(Propagation, bool),
     Bind(bool),
+    Map(bool),
     /// Says what is so anyway.
     Nothing,
     /// Known, and not to be had.
@@ -162,7 +166,9 @@ fn word(option: &str) -> Option<Word> {
         "rbind" => Bind(true),
         "defaults" | "async" | "nomand" | "loud" | "silent" | "noiversion" => Nothing,
         "remount" => Refuse("a new mount cannot be a remount"),
-        "tmpcopyup" | "idmap" | "ridmap" => Refuse("this engine does not support the option"),
+        "idmap" => Map(false),
+        "ridmap" => Map(true),
+        "tmpcopyup" => Refuse("this engine does not support the option"),
         _ => return None,
     })
 }
@@ -204,6 +210,7 @@ impl Mount {
             propagation: None,
         };
         let mut bind = (fs_type == "bind").then_some(false);
+        let mut mapped = None;
         let mut parameters = Vec::new();
         for option in mount.options().iter().flatten() {
             match word(option) {
@@ -221,6 +228,7 @@ impl Mount {
                     planned.propagation = Some((kind, recursive));
                 }
                 Some(Word::Bind(recursive)) => bind = Some(recursive),
+                Some(Word::Map(recursive)) => mapped = Some(recursive),
                 Some(Word::Nothing) => {}
                 Some(Word::Refuse(reason)) => return Err(refuse(option, reason)),
                 None => parameters.push(match option.split_once('=') {
@@ -242,7 +250,11 @@ impl Mount {
                         .ok_or_else(|| refuse("source", "a bind mount needs an absolute path"))?
                         .to_owned(),
                     recursive,
+                    mapped,
                 }
+            }
+            (None, _) if mapped.is_some() => {
+                return Err(refuse("idmap", "only a bind mount can have it"));
             }
             (None, "none") => return Err(refuse("type", "neither a type nor bind is given")),
             (None, "cgroup" | "cgroup2") => match host.legacy_hierarchies()? {
@@ -339,7 +351,8 @@ mod tests {
             mount.kind,
             MountKind::Bind {
                 source: "/y".into(),
-                recursive: true
+                recursive: true,
+                mapped: None
             }
         );
     }
@@ -361,7 +374,7 @@ mod tests {
                 "tmpcopyup",
             ),
             (
-                r#"{"destination":"/x","type":"bind","source":"/y","options":["idmap"]}"#,
+                r#"{"destination":"/x","type":"tmpfs","options":["idmap"]}"#,
                 "idmap",
             ),
         ] {

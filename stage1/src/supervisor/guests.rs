@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::parcel::Parcel;
 use crate::plan::{self, ThisHost};
 use crate::rootfs::Sources;
+use crate::users::Mapper;
 use crate::wire::{self, Order};
 use crate::{record, stdio};
 
@@ -148,7 +149,11 @@ impl Supervisor {
             .unwrap_or(self.apps.len());
         let index = u16::try_from(place).map_err(|_| refused(name, "the pod has too many apps"))?;
         let mut record = AppRecord::new(&app)?;
-        let device_filter = self.make_cgroups(place, &app)?;
+        let mut device_filter = self.make_cgroups(place, &app)?;
+        if self.mapper.is_some() {
+            let filter = device_filter.take();
+            self.limit_devices(place, filter.as_deref())?;
+        }
         let sent = self.send_guest(index, app, written, device_filter);
         if let Err(error) = sent {
             if let Some(cgroups) = &mut self.cgroups {
@@ -198,7 +203,7 @@ impl Supervisor {
             return Err(refused(&app.name, "its pod has ended"));
         };
         forget_last_mount(&app.name)?;
-        let sources = Sources::open(&app).map_err(|e| e.of_app(&app.name))?;
+        let sources = Sources::open(&app, self.mapper.as_ref()).map_err(|e| e.of_app(&app.name))?;
         sources.cut_off()?;
         let stdio = stdio::open_app(
             &app,
@@ -208,6 +213,7 @@ impl Supervisor {
                 interactive: false,
                 terminal: false,
                 several: true,
+                users: self.mapper.as_ref().map(Mapper::users),
             },
             &mut self.relay,
         )?;

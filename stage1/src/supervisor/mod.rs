@@ -31,6 +31,7 @@ use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, WaitOptions, pidfd_send_signal, waitpid};
+use sys::device_filter::Instruction;
 use sys::process::{Fork, Namespaces, SingleThread};
 
 use crate::cgroup::{self, Cgroups};
@@ -38,7 +39,9 @@ use crate::error::{Error, Result};
 use crate::idle::wait;
 use crate::init;
 use crate::plan::{self, Plan};
+use crate::rootfs::Sources;
 use crate::timings::Timings;
+use crate::users::Mapper;
 use crate::wire::{self, End, Order, Received, Report};
 use crate::{record, signals, stdio};
 use bus::Systemd;
@@ -82,7 +85,8 @@ pub fn run(uuid: &str) -> Result<i32> {
         .map(AppRecord::new)
         .collect::<Result<_>>()?;
     let mut cgroups = cgroup::Plan::new(uuid, plan.apps.iter().map(plan::App::wishes))?;
-    let device_filters = cgroups.take_device_filters();
+    let mut device_filters = cgroups.take_device_filters();
+    let mapper = plan.users.map(Mapper::new).transpose()?;
     let network = PodNetwork::new(uuid, &plan.network)?;
     let (mutable, logs) = (plan.mutable, plan.logs);
     let interactive = plan.interactive;
@@ -92,9 +96,22 @@ pub fn run(uuid: &str) -> Result<i32> {
     let stdio = stdio::open(&plan, &inherited.sockets, &mut relay)?;
     let signals = signals::watch(&WATCHED)?;
     let (wire, pod) = wire::pair().map_err(Error::system("make", "a socket pair"))?;
+    let sources = match &mapper {
+        Some(mapper) => Some(open_sources(&plan, mapper)?),
+        None => None,
+    };
+    // Who is root in a user namespace only may not attach them.
+    let own_filters = match &mapper {
+        Some(_) => device_filters.iter_mut().map(Option::take).collect(),
+        None => Vec::new(),
+    };
+    let namespaces = match &mapper {
+        Some(_) => Namespaces::PID | Namespaces::USER,
+        None => Namespaces::PID,
+    };
 
     timings.mark("clone");
-    let forked = sys::process::fork(&proof, Namespaces::PID, None)
+    let forked = sys::process::fork(&proof, namespaces, None)
         .map_err(Error::system("make", "the pod's first process"))?;
     let (pid, init) = match forked {
         Fork::Parent(pid, init) => (pid, init),
@@ -102,9 +119,11 @@ pub fn run(uuid: &str) -> Result<i32> {
             drop((inherited.lock, inherited.bus));
             drop((wire, signals, relay, cgroups, network));
             drop::<(Vec<AppRecord>, _)>((records, control));
+            drop((mapper, own_filters));
             let start = init::Start {
                 plan,
                 device_filters,
+                sources,
                 wire: pod,
                 stdio,
                 pins: inherited.pins,
@@ -113,7 +132,7 @@ pub fn run(uuid: &str) -> Result<i32> {
             init::run(start, &proof)
         }
     };
-    drop((pod, stdio, plan, device_filters));
+    drop((pod, stdio, plan, device_filters, sources));
     let mut supervisor = Supervisor {
         uuid: uuid.to_owned(),
         mutable,
@@ -131,6 +150,7 @@ pub fn run(uuid: &str) -> Result<i32> {
         raw: None,
         cgroups: None,
         network,
+        mapper,
         manager: Manager::find(),
         systemd: Systemd::new(inherited.bus),
         pins: inherited.pins,
@@ -140,7 +160,7 @@ pub fn run(uuid: &str) -> Result<i32> {
         killed: false,
     };
     let ran = supervisor
-        .launch(cgroups, &timings)
+        .launch(cgroups, own_filters, &timings)
         .and_then(|()| supervisor.serve());
     if ran.is_err() {
         supervisor.kill_init();
@@ -151,6 +171,17 @@ pub fn run(uuid: &str) -> Result<i32> {
     drop(inherited.lock);
     ran?;
     finished
+}
+
+/// What the apps need from the host, mapped and cut off from it.
+fn open_sources(plan: &Plan, mapper: &Mapper) -> Result<Vec<Sources>> {
+    let open = |app: &plan::App| {
+        let sources = Sources::open(app, Some(mapper))?;
+        sources.cut_off().map(|()| sources)
+    };
+    let apps = plan.apps.iter();
+    apps.map(|app| open(app).map_err(|e| e.of_app(&app.name)))
+        .collect()
 }
 
 /// Tells of a failure that is no reason to end a pod that runs.
@@ -232,6 +263,8 @@ struct Supervisor {
     raw: Option<RawTerminal>,
     cgroups: Option<Cgroups>,
     network: Option<PodNetwork>,
+    /// Of a pod with users of its own.
+    mapper: Option<Mapper>,
     manager: Manager,
     systemd: Systemd,
     pins: Vec<OwnedFd>,
@@ -247,12 +280,23 @@ struct Supervisor {
 
 impl Supervisor {
     /// Records the pod and lets its apps start.
-    fn launch(&mut self, cgroups: cgroup::Plan, timings: &Timings) -> Result<()> {
+    fn launch(
+        &mut self,
+        cgroups: cgroup::Plan,
+        device_filters: Vec<Option<Vec<Instruction>>>,
+        timings: &Timings,
+    ) -> Result<()> {
+        if let (Some(mapper), Some(wire)) = (&self.mapper, &self.wire) {
+            mapper.admit(self.pid, wire)?;
+        }
         timings.mark("cgroups");
         self.recorded = cgroups.record();
         record::cgroups(&self.recorded)?;
         self.cgroups = Some(cgroups.create()?);
         self.tell_lost();
+        for (app, filter) in device_filters.iter().enumerate() {
+            self.limit_devices(app, filter.as_deref())?;
+        }
         self.unresolved = !self.join(timings)?;
         for index in 0..self.apps.len() {
             self.order_start(index as u16)?;
@@ -277,6 +321,14 @@ impl Supervisor {
             if let Some(app) = self.apps.iter().position(|app| app.name == name) {
                 self.note(app as u16, |status| status.unlimited.push(text));
             }
+        }
+    }
+
+    /// Limits the devices of an app that may not do it itself, on v2.
+    fn limit_devices(&self, app: usize, filter: Option<&[Instruction]>) -> Result<()> {
+        match &self.cgroups {
+            Some(cgroups) => cgroups.app(app).limit_devices(filter),
+            None => Ok(()),
         }
     }
 
@@ -517,6 +569,16 @@ impl Supervisor {
             Report::Settled { app, again } => self.settle(app, again),
             Report::Ready { app } => {
                 self.note_ready(app);
+                Ok(())
+            }
+            Report::Weigh(value) => {
+                let path = format!("/proc/{sender}/oom_score_adj");
+                let done = std::fs::write(path, value.to_string());
+                let number = done.map_or_else(|e| e.raw_os_error().unwrap_or(libc::EIO), |()| 0);
+                if let Some(answer) = descriptors.pop() {
+                    // Who asked may be gone.
+                    let _gone = rustix::io::write(answer, &number.to_le_bytes());
+                }
                 Ok(())
             }
         }
