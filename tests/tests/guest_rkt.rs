@@ -180,6 +180,47 @@ fn the_rest_of_the_suite_isolators_passes_in_a_guest() {
     guest.passes_suite("isolators", "rights_of system_calls");
 }
 
+/// What is done to pods that run, where all controllers are v2's and cgroup
+/// namespaces are borders: the tests that tell most of each suite.
+#[test]
+fn running_pods_are_used_and_changed_on_cgroup_v2() {
+    let Some(guest) = Guest::qemu(Kernel::V6_12) else {
+        return;
+    };
+    guest.deadline(Duration::from_secs(280)).passes_suites(&[
+        ("enter", "cve_ namespaces_are a_pod_that_ends"),
+        ("mutable", "apps_come_and_go has_the_walls"),
+        ("attach", "streams_go"),
+        (
+            "restart",
+            "started_again_so_often an_oom_kill_is killed_supervisor",
+        ),
+    ]);
+}
+
+/// All of them: `cargo nextest run --profile=long -p tests --test guest_rkt
+/// --run-ignored=only every_test_of_running_pods`.
+#[test]
+#[ignore = "takes ten minutes"]
+fn every_test_of_running_pods_passes_on_cgroup_v2() {
+    let Some(guest) = Guest::qemu(Kernel::V6_12) else {
+        return;
+    };
+    let suites = ["enter", "mutable", "attach", "restart"];
+    guest
+        .deadline(Duration::from_secs(1500))
+        .passes_suites(&suites.map(|name| (name, "")));
+}
+
+/// All but what is about the size of log files: journald keeps the lines.
+#[test]
+fn the_suite_detached_passes_under_systemd() {
+    let Some(guest) = Guest::nspawn(Debian::Bookworm) else {
+        return;
+    };
+    guest.passes_suite("detached", "starting following several_apps both_streams");
+}
+
 #[test]
 fn the_suite_run_passes_under_systemd() {
     assert_suite(Guest::nspawn(Debian::Bookworm), "run");

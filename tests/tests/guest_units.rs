@@ -161,3 +161,73 @@ fn a_wrong_file_is_a_unit_that_fails_and_says_why() {
         assert_eq!(out.value("right"), "yes", "{out}");
     }
 }
+
+/// A pod whose apps come and go, in a unit that somebody wrote.
+const BOX: &str = "
+[Service]
+Type=notify
+Delegate=yes
+KillMode=mixed
+ExecStart=/usr/bin/rkt --insecure-options=image app sandbox --net=none --uuid-file-save=/run/box
+";
+
+/// Where the cgroups are what a unit delegates, what is added to the pod, or
+/// enters it, is in them.
+#[test]
+fn a_pod_in_a_delegated_unit_is_changed_entered_and_attached_to() {
+    for guest in containers().chain(machine()).filter_map(with_pods) {
+        let out = guest
+            .text("/etc/systemd/system/box.service", 0o644, BOX)
+            .run(&format!(
+                "{PREPARE}
+                systemctl start box.service
+                uuid=$(cat /run/box)
+                unit=$(systemctl show --value -p ControlGroup box.service)
+                streams='--stdin=stream --stdout=stream --restart=on-failure:3'
+                # A container may have been left no controllers.
+                memory=$(grep -q memory /sys/fs/cgroup/cgroup.controllers && echo --memory=48Mi || true)
+                rkt app add $uuid example.com/sh --name=a $memory $streams -- \\
+                    'echo x >>/count; read l; echo said $l; test $l = bye || sleep 1000; exit 3'
+                rkt app start $uuid --app=a
+                echo state=$(rkt app list --no-legend $uuid | tr '\\t' ' ')
+                rkt enter --app=a $uuid sleep 1000 &
+                for _ in $(seq 100); do
+                    entered=$(for p in $(pgrep -x sleep); do
+                        grep -q $uuid/a /proc/$p/cgroup && echo $p; done | head -n 1)
+                    test -n \"$entered\" && break
+                    sleep 0.1
+                done
+                app=$(sed 's/.*\"pid\":\\([0-9]*\\).*/\\1/' /var/lib/rkt/pods/run/$uuid/apps/a/status)
+                cmp /proc/$app/cgroup /proc/$entered/cgroup && echo same=cgroups
+                grep -q $unit/$uuid/a /proc/$app/cgroup && echo below=unit
+                limit=$(find /sys/fs/cgroup -path *$uuid/a/memory.max -o -path *$uuid/a/memory.limit_in_bytes)
+                echo limit=$(test -z \"$memory\" || cat $limit)
+                test -z \"$memory\" || rkt enter --app=a $uuid sh -c 'exec dd if=/dev/zero of=/dev/null bs=200M count=1' 2>/dev/null || echo eaten=$?
+                rkt app exec --app=a $uuid sh -c 'exit 9' || echo exec=$?
+                (echo bye; sleep 3) | rkt attach --app=a --mode=stdin,stdout $uuid | sed 's/^/heard=/'
+                for _ in $(seq 100); do
+                    rkt app status --app=a $uuid | grep -q restarts=1 && break
+                    sleep 0.1
+                done
+                echo count=$(rkt enter --app=a $uuid cat /count | wc -l)
+                rkt app stop $uuid --app=a && rkt app rm $uuid --app=a
+                echo left=$(find /sys/fs/cgroup -path *$uuid/a | wc -l)
+                systemctl stop box.service
+                echo result=$(systemctl show --value -p Result box.service)
+                echo pods=$(find /sys/fs/cgroup -path *$uuid | wc -l)"
+            ));
+        assert_eq!(out.value("state"), "a running", "{out}");
+        assert_eq!(out.value("same"), "cgroups", "{out}");
+        assert_eq!(out.value("below"), "unit", "{out}");
+        if !out.value("limit").is_empty() {
+            assert_eq!(out.value("limit"), "50331648", "{out}");
+            assert_eq!(out.value("eaten"), "137", "{out}");
+        }
+        assert_eq!(out.value("exec"), "9", "{out}");
+        assert_eq!(out.value("heard"), "said bye", "{out}");
+        assert_eq!(out.value("count"), "2", "{out}");
+        assert_eq!(out.value("left"), "0", "{out}");
+        assert_eq!(out.value("result"), "success", "{out}");
+        assert_eq!(out.value("pods"), "0", "{out}");
+    }
+}

@@ -18,11 +18,13 @@ use stage0::start::guests::{self, Changing};
 use crate::cli::{
     self, Context, EnvironmentFlags, ImageFlags, Images, KeyValue, RuntimeFlags, Simple, WithImages,
 };
-use crate::failure::{Failure, Outcome};
+use crate::failure::{FAILURE, Failure, Outcome};
 use crate::output::{self, Format, Table};
 use crate::report::{AppReport, Detail, MountReport, PodReport};
 use crate::runtime::{self, How};
 use crate::{fetching, wishes};
+
+use super::OnePod;
 
 /// Exit code of what the reference tells apart from all else.
 const FAILED: u8 = 1;
@@ -146,27 +148,36 @@ pub(crate) struct Add {
     /// or name=NAME,target=PATH,kind=empty[,…]
     #[arg(long, value_name = "VOLUME", value_parser = cli::mnt_volume)]
     mnt_volume: Vec<Mount>,
+    /// Read the UUID from a file
+    #[arg(long, value_name = "FILE")]
+    uuid_file: Option<PathBuf>,
 }
 
 impl WithImages for Add {
     const APP_ARGUMENTS: bool = true;
 
     fn run(self, mut images: Images, context: &Context) -> Outcome {
-        if images.apps.is_empty() {
-            return Err(Failure::new("must provide the pod UUID and an image"));
-        }
-        // The first word that is no flag is the pod.
-        let pod = images.apps.remove(0);
+        // The first word that is no flag is the pod, unless a file has it.
+        let typed = match &self.uuid_file {
+            Some(file) => super::one_uuid(Vec::new(), Some(file), FAILURE)?,
+            None if images.apps.is_empty() => {
+                return Err(Failure::new("must provide the pod UUID and an image"));
+            }
+            None => {
+                let pod = images.apps.remove(0);
+                if !pod.bare {
+                    return Err(Failure::new("the app's flags must follow its image"));
+                }
+                pod.reference
+            }
+        };
         if images.apps.len() != 1 {
             return Err(Failure::new("must give only one app"));
-        }
-        if !pod.bare {
-            return Err(Failure::new("the app's flags must follow its image"));
         }
         for app in &mut images.apps {
             app.flags.mount.extend(self.mnt_volume.iter().cloned());
         }
-        let pod = context.pod(&pod.reference)?;
+        let pod = context.pod(&typed)?;
         // What is no pod for it is told before anything is fetched; but nobody
         // is kept waiting by a fetch.
         drop(Changing::lock(&pod)?);
@@ -207,9 +218,8 @@ impl WithImages for Add {
 // The app that a verb is about.
 #[derive(Debug, Args)]
 struct Named {
-    /// The pod, by UUID or its beginning
-    #[arg(value_name = "UUID")]
-    pod: Option<String>,
+    #[command(flatten)]
+    pod: OnePod,
     /// The app
     #[arg(long, value_name = "NAME")]
     app: Option<String>,
@@ -217,17 +227,12 @@ struct Named {
 
 impl Named {
     fn find(self, verb: &str, context: &Context) -> Result<(Pod, String), Failure> {
-        let pod = pod(self.pod, context)?;
+        let pod = self.pod.find(context)?;
         let app = self
             .app
             .ok_or_else(|| Failure::new(format!("must provide the app to {verb} (--app=NAME)")))?;
         Ok((pod, app))
     }
-}
-
-fn pod(typed: Option<String>, context: &Context) -> Result<Pod, Failure> {
-    let typed = typed.ok_or_else(|| Failure::new("must provide the pod UUID"))?;
-    context.pod(&typed)
 }
 
 #[derive(Debug, Args)]
@@ -307,9 +312,8 @@ impl Simple for Rm {
         With --format=json an app is an object as in rkt list."
 )]
 pub(crate) struct List {
-    /// The pod, by UUID or its beginning
-    #[arg(value_name = "UUID")]
-    pod: Option<String>,
+    #[command(flatten)]
+    pod: OnePod,
     /// Leave the headings out
     #[arg(long)]
     no_legend: bool,
@@ -327,7 +331,7 @@ impl Simple for List {
 impl List {
     fn list(self, context: &Context) -> Outcome {
         let format = Format::check(self.format.as_deref())?;
-        let pod = pod(self.pod, context)?;
+        let pod = self.pod.find(context)?;
         let apps = PodReport::new(&pod, Detail::Files).apps;
         if format != Format::Text {
             output::json(&apps, format == Format::JsonPretty)?;

@@ -27,9 +27,8 @@ EXAMPLES:
     rkt attach --mode=list 5bc080ca"
 )]
 pub(crate) struct Attach {
-    /// The pod, by UUID or its beginning
-    #[arg(value_name = "UUID")]
-    pod: Vec<String>,
+    #[command(flatten)]
+    pod: super::OnePod,
     /// The app, when the pod has several
     #[arg(long, value_name = "NAME")]
     app: Option<String>,
@@ -44,10 +43,7 @@ pub(crate) struct Attach {
 impl Simple for Attach {
     fn run(self, context: &Context) -> Outcome {
         check(&self.mode).map_err(|e| Failure::new(format!("invalid attach mode: {e}")))?;
-        let [typed] = self.pod.as_slice() else {
-            return Err(Failure::new("must provide the pod UUID"));
-        };
-        let pod = context.pod(typed)?;
+        let pod = self.pod.find(context)?;
         if pod.state() != State::Running {
             return Err(EnterError::NotRunning(pod.uuid()).into());
         }

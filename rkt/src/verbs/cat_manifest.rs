@@ -1,12 +1,11 @@
 //! `rkt cat-manifest`.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Args;
 
 use crate::cli::{Context, Simple};
-use crate::failure::{FAILURE, Outcome};
+use crate::failure::Outcome;
 use crate::output;
 
 #[derive(Debug, Args)]
@@ -15,12 +14,8 @@ use crate::output;
     after_help = "EXAMPLES:\n    rkt cat-manifest 5bc080ca"
 )]
 pub(crate) struct CatManifest {
-    /// The pod, by UUID or its beginning
-    #[arg(value_name = "UUID")]
-    pod: Vec<String>,
-    /// Read the UUID from a file
-    #[arg(long, value_name = "FILE")]
-    uuid_file: Option<PathBuf>,
+    #[command(flatten)]
+    pod: super::OnePod,
     /// Indent the JSON
     #[arg(long, value_name = "BOOL", default_value = "true", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = crate::cli::boolean)]
     pretty_print: bool,
@@ -28,8 +23,7 @@ pub(crate) struct CatManifest {
 
 impl Simple for CatManifest {
     fn run(self, context: &Context) -> Outcome {
-        let typed = super::one_uuid(self.pod, self.uuid_file.as_deref(), FAILURE)?;
-        let manifest = context.pod(&typed)?.manifest()?;
+        let manifest = self.pod.find(context)?.manifest()?;
         output::json(&manifest, self.pretty_print)?;
         Ok(ExitCode::SUCCESS)
     }

@@ -7,7 +7,7 @@ use stage0::enter::{self, EnterError};
 use stage0::pods::State;
 
 use crate::cli::{Context, Simple};
-use crate::failure::{Failure, Outcome};
+use crate::failure::Outcome;
 
 /// What is run when nothing is said.
 const SHELL: &str = "/bin/bash";
@@ -35,6 +35,9 @@ pub(crate) struct Enter {
     /// The pod's supervisor [default: rkt-stage1 beside rkt]
     #[arg(long, value_name = "FILE")]
     stage1_path: Option<PathBuf>,
+    /// Read the UUID from a file
+    #[arg(long, value_name = "FILE")]
+    uuid_file: Option<PathBuf>,
     /// The pod, by UUID or its beginning; then the program and its arguments
     #[arg(
         value_name = "UUID",
@@ -47,10 +50,7 @@ pub(crate) struct Enter {
 impl Simple for Enter {
     fn run(self, context: &Context) -> Outcome {
         let mut command = self.words;
-        if command.is_empty() {
-            return Err(Failure::new("must provide the pod UUID"));
-        }
-        let typed = command.remove(0);
+        let typed = super::leading_uuid(&mut command, self.uuid_file.as_deref())?;
         let pod = context.pod(&typed)?;
         if pod.state() != State::Running {
             return Err(EnterError::NotRunning(pod.uuid()).into());

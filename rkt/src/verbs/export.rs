@@ -15,7 +15,7 @@ use stage0::prepare;
 
 use super::image::export::{ACI_EXISTS, ARCHIVE_EXISTS, default_tag, layout};
 use crate::cli::{Context, Simple};
-use crate::failure::{FAILURE, Failure, Outcome};
+use crate::failure::{Failure, Outcome};
 use crate::publish::{NewDir, NewFile};
 
 #[derive(Debug, Args)]
@@ -30,12 +30,12 @@ use crate::publish::{NewDir, NewFile};
         rkt export --overwrite 5bc080ca oci-archive:web.tar"
 )]
 pub(crate) struct Export {
-    /// The pod, by UUID or its beginning
-    #[arg(value_name = "UUID")]
-    pod: String,
-    /// FILE.aci, oci:DIR[:TAG] or oci-archive:FILE[:TAG]
-    #[arg(value_name = "FILE")]
-    file: String,
+    /// The pod, by UUID or its beginning, then FILE.aci, oci:DIR[:TAG] or oci-archive:FILE[:TAG]
+    #[arg(value_name = "UUID FILE")]
+    words: Vec<String>,
+    /// Read the UUID from a file
+    #[arg(long, value_name = "FILE")]
+    uuid_file: Option<PathBuf>,
     /// The app, if the pod has several
     #[arg(long, value_name = "NAME")]
     app: Option<String>,
@@ -46,8 +46,14 @@ pub(crate) struct Export {
 
 impl Simple for Export {
     fn run(self, context: &Context) -> Outcome {
-        let output = self.output()?;
-        let typed = super::one_uuid(vec![self.pod.clone()], None, FAILURE)?;
+        let mut words = self.words.clone();
+        let typed = super::leading_uuid(&mut words, self.uuid_file.as_deref())?;
+        let [file] = words.as_slice() else {
+            return Err(Failure::new(
+                "must provide the pod UUID and one file (FILE.aci, oci:DIR, oci-archive:FILE)",
+            ));
+        };
+        let output = Output::parse(file)?;
         let pod = context.pod(&typed)?;
         let manifest = pod.manifest()?;
         let app = self.app(&manifest)?;
@@ -94,25 +100,23 @@ enum Output {
     Archive(PathBuf, Option<String>),
 }
 
-impl Export {
-    fn output(&self) -> Result<Output, Failure> {
-        match layout(&self.file)? {
-            Some((ArchiveKind::OciLayout, dir, tag)) => Ok(Output::Layout(dir, tag)),
-            Some((_, file, tag)) => Ok(Output::Archive(file, tag)),
-            None if Path::new(&self.file)
-                .extension()
-                .is_some_and(|e| e == "aci") =>
-            {
-                Ok(Output::Aci(PathBuf::from(&self.file)))
+impl Output {
+    fn parse(word: &str) -> Result<Self, Failure> {
+        match layout(word)? {
+            Some((ArchiveKind::OciLayout, dir, tag)) => Ok(Self::Layout(dir, tag)),
+            Some((_, file, tag)) => Ok(Self::Archive(file, tag)),
+            None if Path::new(word).extension().is_some_and(|e| e == "aci") => {
+                Ok(Self::Aci(PathBuf::from(word)))
             }
             None => Err(Failure::new(format!(
-                "extension must be .aci (given {:?}), or name an OCI image: oci:DIR, \
-                 oci-archive:FILE",
-                self.file
+                "extension must be .aci (given {word:?}), or name an OCI image: oci:DIR, \
+                 oci-archive:FILE"
             ))),
         }
     }
+}
 
+impl Export {
     fn app<'a>(&self, manifest: &'a PodManifest) -> Result<&'a RuntimeApp, Failure> {
         let names = || -> Vec<&str> { manifest.apps.iter().map(|a| a.name.as_str()).collect() };
         match (&self.app, manifest.apps.as_slice()) {

@@ -32,9 +32,8 @@ use crate::output::Format;
         journalctl --follow RKT_IMAGE=example.com/web:1.0 --priority=err"
 )]
 pub(crate) struct Logs {
-    /// The pod, by UUID or its beginning
-    #[arg(value_name = "UUID")]
-    pod: Vec<String>,
+    #[command(flatten)]
+    pod: super::OnePod,
     /// Only these apps
     #[arg(long, value_name = "NAME")]
     app: Vec<String>,
@@ -78,7 +77,7 @@ impl Simple for Logs {
                 "Invalid format option: json-pretty (each line of a log is a line of JSON)",
             ));
         }
-        let typed = super::one_uuid(self.pod.clone(), None, FAILURE)?;
+        let typed = self.pod.typed(FAILURE)?;
         let pod = match context.pod(&typed) {
             Ok(pod) => pod,
             Err(failure) => {

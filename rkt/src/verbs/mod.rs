@@ -27,12 +27,13 @@ mod stop;
 mod trust;
 mod version;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Command};
+use stage0::pods::Pod;
 
-use crate::cli::{self, Simple, Verb, WithImages};
-use crate::failure::Failure;
+use crate::cli::{self, Context, Simple, Verb, WithImages};
+use crate::failure::{FAILURE, Failure};
 
 pub(crate) use run::Run;
 
@@ -174,6 +175,41 @@ fn typed_uuids(
         )),
         None => Ok(typed),
     }
+}
+
+// The one pod that a verb is about. No doc comment: clap would take it for what
+// the verb is about.
+#[derive(Debug, Clone, Args)]
+struct OnePod {
+    /// The pod, by UUID or its beginning
+    #[arg(value_name = "UUID")]
+    pod: Vec<String>,
+    /// Read the UUID from a file
+    #[arg(long, value_name = "FILE")]
+    uuid_file: Option<PathBuf>,
+}
+
+impl OnePod {
+    /// Its UUID, or the beginning of it; see [`typed_uuids`].
+    fn typed(&self, unreadable: u8) -> Result<String, Failure> {
+        one_uuid(self.pod.clone(), self.uuid_file.as_deref(), unreadable)
+    }
+
+    /// The pod.
+    fn find(&self, context: &Context) -> Result<Pod, Failure> {
+        context.pod(&self.typed(FAILURE)?)
+    }
+}
+
+/// The first of several words, unless a file has the UUID.
+fn leading_uuid(words: &mut Vec<String>, file: Option<&Path>) -> Result<String, Failure> {
+    if file.is_some() {
+        return one_uuid(Vec::new(), file, FAILURE);
+    }
+    if words.is_empty() {
+        return Err(Failure::new("must provide the pod UUID"));
+    }
+    Ok(words.remove(0))
 }
 
 /// As [`typed_uuids`] for verbs that are about one pod.

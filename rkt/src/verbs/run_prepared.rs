@@ -8,7 +8,7 @@ use stage0::pods::{PodError, State};
 use stage0::prepare::{self, Blueprint};
 
 use crate::cli::{Context, RuntimeFlags, Simple};
-use crate::failure::{FAILURE, Failure, Outcome};
+use crate::failure::{Failure, Outcome};
 use crate::runtime::{self, How};
 
 #[derive(Debug, Args)]
@@ -17,9 +17,8 @@ use crate::runtime::{self, How};
     after_help = "EXAMPLES:\n    rkt run-prepared 5bc080ca\n    rkt run-prepared --net=host 5bc080ca"
 )]
 pub(crate) struct RunPrepared {
-    /// The pod, by UUID or its beginning
-    #[arg(value_name = "UUID")]
-    pod: Vec<String>,
+    #[command(flatten)]
+    pod: super::OnePod,
     #[command(flatten)]
     runtime: RuntimeFlags,
     /// The pod's supervisor [default: rkt-stage1 beside rkt]
@@ -30,8 +29,7 @@ pub(crate) struct RunPrepared {
 impl Simple for RunPrepared {
     fn run(self, context: &Context) -> Outcome {
         let runtime = runtime::runtime(&self.runtime, context)?;
-        let typed = super::one_uuid(self.pod, None, FAILURE)?;
-        let pod = context.pod(&typed)?;
+        let pod = self.pod.find(context)?;
         let uuid = pod.uuid();
         let not_prepared = || Failure::new(format!("pod \"{uuid}\" is not prepared"));
         if pod.state() != State::Prepared {

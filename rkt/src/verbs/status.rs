@@ -1,7 +1,6 @@
 //! `rkt status`.
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -25,9 +24,8 @@ use crate::report::{self, Detail, PodReport, PodState};
     after_help = "EXAMPLES:\n    rkt status 5bc080ca\n    rkt status --wait=10s 5bc080ca\n    rkt status --format=json-pretty 5bc080ca"
 )]
 pub(crate) struct Status {
-    /// The pod, by UUID or its beginning
-    #[arg(value_name = "UUID")]
-    pod: Vec<String>,
+    #[command(flatten)]
+    pod: super::OnePod,
     /// Wait until the pod has ended, at most so long
     #[arg(long, value_name = "DURATION", num_args = 0..=1, require_equals = true, default_missing_value = "true", default_value = "false", hide_default_value = true)]
     wait: WaitTime,
@@ -37,9 +35,6 @@ pub(crate) struct Status {
     /// json or json-pretty
     #[arg(long, value_name = "FORMAT")]
     format: Option<String>,
-    /// Read the UUID from a file
-    #[arg(long, value_name = "FILE")]
-    uuid_file: Option<PathBuf>,
 }
 
 /// Between two looks at a pod that nobody tells us about.
@@ -51,7 +46,7 @@ const UNREADABLE_UUID: u8 = 1;
 impl Simple for Status {
     fn run(self, context: &Context) -> Outcome {
         let format = Format::check(self.format.as_deref())?;
-        let typed = super::one_uuid(self.pod, self.uuid_file.as_deref(), UNREADABLE_UUID)?;
+        let typed = self.pod.typed(UNREADABLE_UUID)?;
         let mut pod = context.pod(&typed)?;
         pod = wait(
             pod,

@@ -57,13 +57,16 @@ const PASSED: [Signal; 7] = [
     Signal::SIGWINCH,
 ];
 
-/// The namespaces that a program shares with its app.
+/// The namespaces that a program shares with its app and is born in. The cgroup
+/// namespace is not among them: where it is a border (the mount option
+/// `nsdelegate` of cgroups(7)), nobody gets into a cgroup from inside it who
+/// is not below its root already. So the program is born in its cgroup, and
+/// then enters the namespace.
 const SHARED: CloneFlags = CloneFlags::CLONE_NEWNS
     .union(CloneFlags::CLONE_NEWPID)
     .union(CloneFlags::CLONE_NEWIPC)
     .union(CloneFlags::CLONE_NEWUTS)
-    .union(CloneFlags::CLONE_NEWNET)
-    .union(CloneFlags::CLONE_NEWCGROUP);
+    .union(CloneFlags::CLONE_NEWNET);
 
 /// The `TERM` of a program with a terminal when the caller has none.
 const TERM: &str = "vt100";
@@ -105,6 +108,9 @@ pub fn run(name: &str, argv: Vec<OsString>) -> Result<i32> {
             Some(stdio::without_terminals(&mut relay, owner)?)
         }
     };
+    // By its number, which is its own if it lives when we enter the others.
+    let namespace = fs::File::open(format!("/proc/{}/ns/cgroup", app.pid));
+    let namespace: OwnedFd = namespace.map_err(|e| gone(name, e))?.into();
     nix::sched::setns(&app.pidfd, shared).map_err(|e| gone(name, e.into()))?;
     let inner = match plain {
         Some(stdio) => Inner::Plain(stdio),
@@ -122,7 +128,7 @@ pub fn run(name: &str, argv: Vec<OsString>) -> Result<i32> {
         Fork::Parent(pid, program) => (pid, program),
         Fork::Child => {
             drop((wire, relay, signals, app));
-            born(&process, users.is_some(), place, &inner, &pod)
+            born(&process, users.is_some(), (place, namespace), &inner, &pod)
         }
     };
     drop(pod);
@@ -305,9 +311,18 @@ fn add_terminal(relay: &mut Relay, master: OwnedFd) -> Result<()> {
 }
 
 /// In the new process: becomes the program.
-fn born(process: &Process, foreign: bool, place: Place, inner: &Inner, pod: &OwnedFd) -> ! {
-    let become_it = || -> Result<std::convert::Infallible> {
+fn born(
+    process: &Process,
+    foreign: bool,
+    (place, namespace): (Place, OwnedFd),
+    inner: &Inner,
+    pod: &OwnedFd,
+) -> ! {
+    let become_it = move || -> Result<std::convert::Infallible> {
         place.join()?;
+        nix::sched::setns(&namespace, CloneFlags::CLONE_NEWCGROUP)
+            .map_err(Error::system("enter", "the app's cgroup namespace"))?;
+        drop(namespace);
         if foreign {
             users::become_root()?;
         }

@@ -25,22 +25,33 @@ impl Guest {
     /// When there are no such tests, or one of them fails.
     #[track_caller]
     pub fn passes_suite(self, name: &str, only: &str) -> Option<Output> {
-        let guest = self.rkt()?.program("/in/suite", &suite(name))?;
-        // `alone` are the tests that need a quiet machine for their figures.
-        let script = format!(
+        self.passes_suites(&[(name, only)])
+    }
+
+    /// The same for several suites, one after the other in one guest.
+    ///
+    /// # Panics
+    /// As [`Guest::passes_suite`].
+    #[track_caller]
+    pub fn passes_suites(self, suites: &[(&str, &str)]) -> Option<Output> {
+        let mut guest = self.rkt()?;
+        let mut script =
             "export RKT_BIN_DIR=/usr/bin RUST_BACKTRACE=0 PATH=$PATH:/usr/sbin:/sbin\n\
              if mountpoint -q /var/lib/rkt; then\n\
                  mkdir -p /var/lib/rkt/tmp && export TMPDIR=/var/lib/rkt/tmp\n\
-             fi\n\
-             /in/suite {only} --test-threads 2 --skip alone 2>&1\n"
-        );
+             fi\n"
+                .to_owned();
+        for (name, only) in suites {
+            let program = format!("/in/{name}");
+            guest = guest.program(&program, &suite(name))?;
+            // `alone` are the tests that need a quiet machine for their figures.
+            script += &format!("{program} {only} --test-threads 2 --skip alone 2>&1 || exit\n");
+        }
         let out = guest.run(&script).ok();
-        let summary = out
-            .stdout
-            .lines()
-            .find(|l| l.starts_with("test result: ok."));
-        let passed = summary.is_some_and(|l| !l.contains(" 0 passed"));
-        assert!(passed, "{out}");
+        let passed =
+            |line: &&str| line.starts_with("test result: ok.") && !line.contains(" 0 passed");
+        let passed = out.stdout.lines().filter(passed).count();
+        assert_eq!(passed, suites.len(), "{out}");
         Some(out)
     }
 

@@ -1,6 +1,7 @@
 //! Many pods: listing a thousand, collecting five hundred, starting sixteen at
 //! once, entering one, and five hundred that idle.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -9,15 +10,21 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde_json::{Value, json};
 use tests::host::find_binary;
-use tests::{Aci, Cmd, Compression, Host, leaks, memory};
+use tests::{Aci, Cmd, Compression, Host, Rootfs, leaks, memory};
 
+use crate::contender::{Arena, Contender, interleave};
 use crate::report::{Report, Row};
+use crate::{floor, start};
 
 const LISTED: usize = 1000;
 const COLLECTED: usize = 500;
 const AT_ONCE: usize = 16;
 const IDLE: usize = 500;
+
+/// Starts that are measured when nothing runs beside them, and when all do.
+const AT_EACH_END: usize = 20;
 
 /// Containers of podman's where it would take minutes to make as many.
 const PEERS: usize = 20;
@@ -259,7 +266,43 @@ fn enter(rounds: usize, podman: &Podman) -> Vec<Report> {
             .map(|_| time(podman.words(&["exec", "idle", "true"])))
             .collect())
     });
+    if let Err(missing) = crun_exec(&mut report, rounds) {
+        report.missing.push(missing);
+    }
     vec![report]
+}
+
+/// The container that [`crun_exec`] enters.
+const CRUN: &str = "rkt-bench-exec";
+
+/// Adds the row of `crun exec`, or comes back with why there is none.
+fn crun_exec(report: &mut Report, rounds: usize) -> Result<(), (String, String)> {
+    let (host, arena) = (Host::new(), Arena::new());
+    Rootfs::busybox().unpack(&host.path().join("bundle/rootfs"));
+    let way = |kind: &str, change: fn(&mut Value)| {
+        let bundle = start::bundle(&host, "crun", kind, |config| {
+            change(config);
+            config["process"]["args"] = json!(["/bin/sleep", "1000"]);
+        });
+        let words = ["crun", "run", "--detach", "--bundle"].map(OsString::from);
+        let words = words.into_iter().chain([bundle.unwrap_or_default()]);
+        Contender::new("crun exec", words.chain([CRUN.into()]))
+    };
+    let running = arena.first_that_works(vec![
+        way("crun", |_| {}),
+        way("crun-plain", start::no_rlimits_no_resources)
+            .with_plain_cgroup2()
+            .note("on a plain cgroup2, without rlimits and device rules"),
+    ])?;
+    let words = |words: &[&str]| Contender {
+        words: words.iter().map(Into::into).collect(),
+        ..running.clone()
+    };
+    let exec = words(&["crun", "exec", CRUN, "/bin/true"]);
+    interleave(&arena, report, vec![exec], rounds, || {});
+    // It goes with the benchmark at the latest.
+    let _gone = arena.time(&words(&["crun", "delete", "--force", CRUN]));
+    Ok(())
 }
 
 fn idle(podman: &Podman) -> Vec<Report> {
@@ -270,13 +313,33 @@ fn idle(podman: &Podman) -> Vec<Report> {
         "rkt: the first 20",
     );
     let words = ["run", "--detach", "--net=none", IMAGE];
-    let times: Vec<f64> = (0..IDLE).map(|_| time(rkt(&host, &words))).collect();
-    starts
-        .rows
-        .push(row("rkt: the first 20", times[..20].to_vec(), ""));
-    starts
-        .rows
-        .push(row("rkt: the last 20", times[IDLE - 20..].to_vec(), ""));
+    let start = || time(rkt(&host, &words));
+    let floor = floor_program(&host);
+    // Each beside the other, so that what grows can be told from what the
+    // kernel lets grow.
+    let pairs = || -> (Vec<f64>, Vec<f64>) {
+        let bare = || floor.as_ref().map_or(0.0, |floor| time(floor()));
+        (0..AT_EACH_END).map(|_| (start(), bare())).unzip()
+    };
+    let (first, bare_first) = pairs();
+    for _ in 2 * AT_EACH_END..IDLE {
+        start();
+    }
+    let (last, bare_last) = pairs();
+    starts.rows.push(row("rkt: the first 20", first, ""));
+    starts.rows.push(row("rkt: the last 20", last, ""));
+    match &floor {
+        Ok(_) => {
+            let note = "bare system calls, to the end";
+            starts
+                .rows
+                .push(row("floor: beside the first", bare_first, note));
+            starts
+                .rows
+                .push(row("floor: beside all others", bare_last, note));
+        }
+        Err(why) => starts.missing.push(("floor".into(), why.clone())),
+    }
     // The engine gives memory back when its pod has become idle.
     thread::sleep(Duration::from_secs(2));
     let mut weight = report(
@@ -316,6 +379,22 @@ fn idle(podman: &Podman) -> Vec<Report> {
         },
     );
     vec![starts, weight]
+}
+
+/// A command of the bare system calls of one pod.
+fn floor_program(host: &Host) -> Result<impl Fn() -> Command, String> {
+    let program = floor::program()?;
+    let (rootfs, scratch) = (
+        host.path().join("floor/root"),
+        host.path().join("floor/scratch"),
+    );
+    Rootfs::busybox().unpack(&rootfs);
+    fs::create_dir(&scratch).map_err(|e| e.to_string())?;
+    Ok(move || {
+        let mut command = Command::new(&program);
+        command.arg(&rootfs).arg(&scratch).arg("/bin/true");
+        command
+    })
 }
 
 fn processes_named(name: &str) -> Vec<i32> {

@@ -134,7 +134,7 @@ pub(crate) fn no_rlimits(config: &mut Value) {
 
 /// Without the device rules crun does not raise RLIMIT_MEMLOCK for BPF, which
 /// needs CAP_SYS_RESOURCE.
-fn no_rlimits_no_resources(config: &mut Value) {
+pub(crate) fn no_rlimits_no_resources(config: &mut Value) {
     no_rlimits(config);
     config["linux"].as_object_mut().unwrap().remove("resources");
 }
