@@ -210,6 +210,7 @@ fn a_pod_in_a_delegated_unit_is_changed_entered_and_attached_to() {
                     sleep 0.1
                 done
                 echo count=$(rkt enter --app=a $uuid cat /count | wc -l)
+                rkt app status --app=a $uuid >&2; journalctl --no-pager -o cat -u box >&2
                 rkt app stop $uuid --app=a && rkt app rm $uuid --app=a
                 echo left=$(find /sys/fs/cgroup -path *$uuid/a | wc -l)
                 systemctl stop box.service

@@ -35,7 +35,7 @@ use sys::device_filter::Instruction;
 
 use crate::error::{Error, Result};
 use home::Home;
-use tree::{children, is_dead, kill_tree, kill_without_forks, remove_tree};
+use tree::{children, is_dead, kill_frozen, kill_tree, kill_without_forks, remove_tree};
 
 pub(crate) use entrance::enter;
 pub use entrance::{Entrance, List};
@@ -651,9 +651,13 @@ impl AppCgroups {
         let Some(directory) = &self.directory else {
             return Ok(());
         };
+        if is_dead(directory) {
+            return Ok(());
+        }
         match &self.pids {
-            Some(pids) if !is_dead(directory) => kill_without_forks(directory, pids),
-            _ => kill_tree(directory),
+            Some(pids) => kill_without_forks(directory, pids),
+            None if directory.join("cgroup.freeze").exists() => kill_frozen(directory),
+            None => kill_tree(directory),
         }
     }
 

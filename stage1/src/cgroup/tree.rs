@@ -26,6 +26,31 @@ pub(super) fn kill_without_forks(directory: &Path, pids: &Path) -> Result<()> {
     killed
 }
 
+/// The same on v2, where a frozen process can be killed but not fork. Not by
+/// `cgroup.kill`: from Linux 6.14 on what is born into a cgroup that was killed
+/// so, by a parent that stands elsewhere, is killed as well, however much later
+/// (`kill_seq` in kernel/cgroup/cgroup.c is compared with the parent's
+/// cgroup's). A cgroup that is used again must not have been.
+pub(super) fn kill_frozen(directory: &Path) -> Result<()> {
+    let file = directory.join("cgroup.freeze");
+    let set = |value: &str| {
+        // No O_CREAT: the file is not there before Linux 5.2.
+        let opened = File::options().write(true).open(&file);
+        opened
+            .and_then(|mut freeze| freeze.write_all(value.as_bytes()))
+            .map_err(Error::system("freeze", directory.display()))
+    };
+    set("1")?;
+    let deadline = Instant::now() + LAST_BREATH;
+    let mut killed = kill_each(directory);
+    while killed.is_ok() && !is_dead(directory) && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+        killed = kill_each(directory);
+    }
+    set("0")?;
+    killed
+}
+
 /// Whether no process is in the cgroup or below it.
 pub(super) fn is_dead(cgroup: &Path) -> bool {
     let processes = fs::read_to_string(cgroup.join("cgroup.procs"));
@@ -70,6 +95,20 @@ pub(super) fn kill_tree(directory: &Path) -> Result<()> {
     {
         return kill.write_all(b"1").map_err(|e| failed().because(e));
     }
+    kill_listed(directory)
+}
+
+/// Kills one process after the other.
+fn kill_each(directory: &Path) -> Result<()> {
+    let failed = || Error::attempt("kill the processes of", directory.display());
+    for child in children(directory).map_err(|e| failed().because(e))? {
+        kill_each(&child)?;
+    }
+    kill_listed(directory)
+}
+
+fn kill_listed(directory: &Path) -> Result<()> {
+    let failed = || Error::attempt("kill the processes of", directory.display());
     let processes =
         fs::read_to_string(directory.join("cgroup.procs")).map_err(|e| failed().because(e))?;
     for pid in processes.lines().filter_map(|line| line.parse().ok()) {
