@@ -13,8 +13,9 @@ use crate::boot;
 use crate::pods::{Pod, PodError, State};
 
 /// How long a supervisor may take to write down what became of its apps once
-/// they are killed.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// they are killed, and to clear their cgroups: more than it takes itself
+/// before it gives up.
+const LAST_WORDS: Duration = Duration::from_secs(6);
 
 /// Why a pod could not be stopped.
 #[derive(Debug, thiserror::Error)]

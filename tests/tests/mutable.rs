@@ -499,3 +499,49 @@ fn a_killed_supervisor_takes_added_apps_along() {
     host.rkt(["gc", "--grace-period=0s"]).run().ok();
     host.assert_no_pod_leaks();
 }
+
+/// A file with the UUID stands for it wherever one is meant.
+#[test]
+fn the_uuid_may_be_in_a_file() {
+    let host = host();
+    let pod = Sandbox::new(&host, &[]);
+    let file = host.path().join("uuid");
+    fs::write(&file, format!(" {}\n", pod.uuid)).unwrap();
+    let by_file = format!("--uuid-file={}", file.display());
+    let rkt = |words: &[&str]| host.rkt(words.iter().copied()).run();
+    let script = "echo x >/x; exec sleep 1000";
+    rkt(&[
+        "app",
+        "add",
+        &by_file,
+        "example.com/sh",
+        "--name=a",
+        "--",
+        script,
+    ])
+    .ok();
+    rkt(&["app", "start", &by_file, "--app=a"]).ok();
+    let list = rkt(&["app", "list", "--no-legend", &by_file]).ok();
+    assert!(list.stdout.starts_with('a'), "{list}");
+    let status = rkt(&["app", "status", &by_file, "--app=a"]).ok();
+    assert!(status.stdout.contains("state=running"), "{status}");
+    let enter = ["enter", "--app=a", &by_file, "echo", "in"];
+    rkt(&enter).ok().prints("in\n");
+    rkt(&["attach", "--mode=list", &by_file]).ok();
+    rkt(&["status", &by_file]).ok();
+    rkt(&["app", "stop", &by_file, "--app=a"]).ok();
+    rkt(&["stop", &by_file]).ok();
+    pod.supervisor.wait().ok();
+    let image = host.path().join("a.aci");
+    rkt(&["export", &by_file, &image.to_string_lossy()]).ok();
+    assert!(image.exists());
+    rkt(&["app", "rm", &by_file, "--app=a"]).ok();
+    rkt(&["cat-manifest", &by_file]).ok();
+    let prepared = tests::shell::prepared(&host, "echo ran");
+    fs::write(&file, &prepared).unwrap();
+    let words = ["run-prepared", "--net=none", &by_file];
+    rkt(&words).ok().prints("ran\n");
+    rkt(&["rm", &by_file]).ok();
+    fs::remove_file(&file).unwrap();
+    rkt(&["enter", &by_file, "true"]).fails(254, "enter", &["cannot read the UUID"]);
+}
