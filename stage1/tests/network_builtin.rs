@@ -398,6 +398,12 @@ fn ipvlan_pods_share_a_master() {
     }
     b.join(plan(&[&config.replace("10.61.0.2", "10.61.0.3")]));
     assert!(reaches(&a, "10.61.0.3"));
+    let other = config.replace("ipvlan", "macvlan");
+    let error = host.pod(3).try_join(plan(&[&other])).unwrap_err();
+    assert!(
+        error.contains("master \"up0\" is taken by interfaces of another kind"),
+        "{error}"
+    );
 }
 
 #[test]

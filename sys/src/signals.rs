@@ -42,3 +42,21 @@ pub fn send(pid: i32, signal: i32) -> std::io::Result<()> {
     }
     Ok(())
 }
+
+/// Whether a signal, by its number, waits to be taken by this thread, which
+/// blocks it (sigpending(2)).
+///
+/// # Errors
+/// `EINVAL` when there is no such signal.
+pub fn is_pending(signal: i32) -> std::io::Result<bool> {
+    let mut set = std::mem::MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: the kernel fills the live set, which has its type.
+    if unsafe { libc::sigpending(set.as_mut_ptr()) } < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the call above has filled the set, and only reads it here.
+    match unsafe { libc::sigismember(set.as_ptr(), signal) } {
+        ..0 => Err(std::io::Error::last_os_error()),
+        is => Ok(is == 1),
+    }
+}

@@ -518,6 +518,155 @@ fn plugin(host: &Host, name: &str, script: &str) {
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// The network `x`: a pair, then the program `bad`, then another that works.
+/// Its programs note in `/run/told` what they are called for.
+fn network_with_a_bad_program(host: &Host, script: &str) {
+    let note = "echo $CNI_COMMAND $1 >>/run/told; cat >/run/input";
+    let pass = r#"[ $CNI_COMMAND != ADD ] || sed 's/.*"prevResult"://; s/,"type":"[a-z]*"}$//' /run/input"#;
+    plugin(host, "good", &format!("set good; {note}; {pass}"));
+    plugin(host, "bad", &format!("set bad; {note}; {script}; {pass}"));
+    configure(
+        host,
+        "10-x.conf",
+        r#"{"cniVersion":"1.0.0","name":"x","plugins":[{"type":"ptp","ipMasq":true,
+            "ipam":{"type":"host-local","subnet":"10.7.0.0/24"}},{"type":"good"},{"type":"bad"}]}"#,
+    );
+}
+
+const ADD_ONLY: &str = "[ $CNI_COMMAND = ADD ] || exit 0";
+
+#[test]
+fn a_program_that_fails_ends_the_start_which_is_undone_in_reverse() {
+    let host = host();
+    for (script, words) in [
+        ("echo hello; exit 0", "answered \"hello\": not a cni result"),
+        ("kill -9 $$", "was killed by signal 9"),
+        ("echo oops >&2; exit 3", "exited with status 3: oops"),
+        ("head -c 3000000 /dev/zero; exit 0", "not a cni result"),
+        (
+            r#"echo '{"code":7,"msg":"no luck","details":"today"}'; exit 1"#,
+            "add: no luck; today",
+        ),
+    ] {
+        network_with_a_bad_program(&host, &format!("{ADD_ONLY}; {script}"));
+        pod(&host, &["--net=default,x", "--port=http:8080"], "true")
+            .run()
+            .fails(254, "run", &["network \"x\": plugin \"bad\"", words]);
+        assert_eq!(
+            fs::read_to_string("/run/told").unwrap(),
+            "ADD good\nADD bad\nDEL bad\nDEL good\n",
+            "{script}"
+        );
+        fs::remove_file("/run/told").unwrap();
+        host.assert_no_pod_leaks();
+        wait_for_links("");
+        assert_eq!(rules_of(&host.last_uuid()), 0, "{script}");
+    }
+}
+
+/// A minute is what a program has, which may wait for a DHCP server.
+#[test]
+fn a_program_that_hangs_is_ended_by_whoever_waits_or_by_the_deadline() {
+    let host = host();
+    network_with_a_bad_program(&host, &format!("{ADD_ONLY}; sleep 1234 & sleep 1234"));
+    let sleepers = || sh("pgrep -xfc 'sleep 1234' || true").trim().to_owned();
+    let added = || fs::read_to_string("/run/told").is_ok_and(|told| told.contains("ADD bad"));
+    let began = std::time::Instant::now();
+    let hanging = pod(&host, &["--net=x"], "true").deadline(std::time::Duration::from_secs(100));
+    let (late, first) = (hanging.spawn(), host.last_uuid());
+    eventually("the program to be called", added);
+    fs::remove_file("/run/told").unwrap();
+    let hanging = pod(&host, &["--net=x"], "true").spawn();
+    eventually("the program to be called", added);
+    assert_eq!(sleepers(), "4");
+    hanging.signal(Signal::SIGINT);
+    hanging.wait().fails(
+        254,
+        "run",
+        &["network \"x\": plugin \"bad\", add: interrupted"],
+    );
+    assert!(began.elapsed().as_secs() < 30);
+    assert_eq!(sleepers(), "2");
+    assert_eq!(host.listed(&first)["state"], "running");
+    late.wait().fails(
+        254,
+        "run",
+        &["network \"x\": plugin \"bad\", add: no answer within 60 s"],
+    );
+    assert_eq!(sleepers(), "0");
+    host.assert_no_pod_leaks();
+    wait_for_links("");
+}
+
+/// What it leaves undone, gc asks for again until it is done.
+#[test]
+fn a_program_that_fails_in_del_holds_up_nothing_else() {
+    let host = host();
+    network_with_a_bad_program(
+        &host,
+        "[ $CNI_COMMAND = ADD -o -e /run/well ] || { echo junk; exit 1; }",
+    );
+    let (running, uuid) = started(&host, &["--net=default,x", "--port=http:8080"], "");
+    running.signal(Signal::SIGTERM);
+    let out = running.wait();
+    assert!(
+        out.stderr
+            .contains("plugin \"bad\", DEL: exited with status 1: junk"),
+        "{out}"
+    );
+    assert_eq!(rules_of(&uuid), 0);
+    let leases = sh("find /var/lib/cni/networks -name '[0-9]*.*'");
+    assert_eq!(leases, "", "addresses are given back all the same");
+    let out = host.rkt(["gc", "--grace-period=0s"]).run().ok();
+    assert!(
+        out.stderr.contains("DEL: exited with status 1: junk"),
+        "{out}"
+    );
+    // The program may look for the namespace until then, but not for ever.
+    wait_for_links("");
+    assert_eq!(host.pod_directories().len(), 1, "the record stays");
+    fs::write("/run/well", "").unwrap();
+    host.rkt(["gc", "--grace-period=0s"]).run().ok();
+    host.assert_no_pods();
+    host.assert_no_pod_leaks();
+}
+
+/// Somebody else's firewall: iptables over nftables, as ufw and docker use it,
+/// tables as firewalld and an administrator have them.
+#[test]
+fn other_rules_and_ours_live_beside_each_other() {
+    let host = host();
+    sh("iptables-nft -A INPUT -p tcp --dport 22 -j ACCEPT; iptables-nft -t nat -A POSTROUTING -s 10.200.0.0/16 -j MASQUERADE
+        nft 'table inet firewalld { chain in { type filter hook input priority 10; policy accept; tcp dport 23 drop; }; }'");
+    let others = || sh("iptables-nft-save | grep ^-A; nft list table inet firewalld");
+    let before = others();
+    let (running, uuid) = started(&host, &["--port=http:8080"], SERVER);
+    eventually("the pod's server", || ask("127.0.0.1:8080") == "hello\n");
+    assert_eq!(others(), before);
+    // Each reloads its own, as their services do; ours is not touched.
+    let table = || sh("nft list table inet rkt");
+    let ours = table();
+    sh("iptables-nft -F; iptables-nft -A INPUT -p tcp --dport 22 -j ACCEPT
+        nft delete table inet firewalld
+        nft 'table inet firewalld { chain in { type filter hook input priority 10; policy accept; tcp dport 23 drop; }; }'");
+    assert_eq!((others(), table()), (before.clone(), ours.clone()));
+    // One that thinks it is alone: all go, and what is ours comes back.
+    sh("nft flush ruleset");
+    eventually("the pod's ports", || rules_of(&uuid) > 0);
+    assert_eq!(table(), ours);
+    assert_eq!(ask("127.0.0.1:8080"), "hello\n");
+    // Somebody deletes a part of ours only.
+    sh("nft flush map inet rkt any4");
+    eventually("the pod's ports", || rules_of(&uuid) > 0 && table() == ours);
+    sh(
+        "nft 'table inet firewalld { chain in { type filter hook input priority 10; policy accept; tcp dport 23 drop; }; }'",
+    );
+    let theirs = sh("nft list table inet firewalld");
+    stop(running);
+    assert_eq!(rules_of(&uuid), 0);
+    assert_eq!(sh("nft list table inet firewalld"), theirs);
+}
+
 #[test]
 fn bad_networks_are_refused_in_one_line_and_leave_nothing() {
     let host = host();
@@ -550,33 +699,6 @@ fn bad_networks_are_refused_in_one_line_and_leave_nothing() {
             "net.d:/usr/lib/rkt/plugins/net",
         ],
     );
-    for (script, words) in [
-        ("cat >/dev/null; echo hello", "answered \"hello\""),
-        ("cat >/dev/null; kill -9 $$", "was killed by signal 9"),
-        (
-            "cat >/dev/null; echo oops >&2; exit 3",
-            "exited with status 3: oops",
-        ),
-        (
-            r#"cat >/dev/null; echo '{"code":7,"msg":"no luck","details":"today"}'; exit 1"#,
-            "add: no luck; today",
-        ),
-    ] {
-        // Only ADD fails, so that all can be undone.
-        plugin(
-            &host,
-            "bad",
-            &format!("[ $CNI_COMMAND = ADD ] || exit 0\n{script}"),
-        );
-        configure(
-            &host,
-            "10-x.conf",
-            r#"{"cniVersion":"1.0.0","name":"x","plugins":[{"type":"ptp","ipMasq":true,
-                "ipam":{"type":"host-local","subnet":"10.7.0.0/24"}},{"type":"bad"}]}"#,
-        );
-        run("default,x", &["network \"x\": plugin \"bad\"", words]);
-        nothing_is_left();
-    }
     configure(
         &host,
         "10-x.conf",

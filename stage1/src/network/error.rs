@@ -202,6 +202,9 @@ pub enum PluginError {
     /// It did not end in time.
     #[error("no answer within {0} s")]
     Deadline(u64),
+    /// We were asked to stop before it answered.
+    #[error("interrupted")]
+    Interrupted,
     /// It said what is wrong.
     #[error(transparent)]
     Said(CniError),

@@ -147,7 +147,9 @@ fn run_text(kind: &str, config: &str, call: Call<'_>) -> Result<String> {
         source,
     };
     let mut child = command.spawn().map_err(run).map_err(fail)?;
-    let answer = converse(&mut child, config, call.deadline).map_err(|e| {
+    // Who undoes something goes through with it.
+    let may_stop = call.command == "ADD";
+    let answer = converse(&mut child, config, call.deadline, may_stop).map_err(|e| {
         // It may have ended by itself, which is fine.
         if let Some(group) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
             let _ = kill_process_group(group, Signal::KILL);
@@ -195,6 +197,7 @@ struct Answer {
 /// Why a conversation ended early.
 enum Broken {
     Late,
+    Interrupted,
     Failed(std::io::Error),
 }
 
@@ -206,16 +209,30 @@ impl Broken {
     ) -> PluginError {
         match self {
             Self::Late => PluginError::Deadline(deadline.as_secs()),
+            Self::Interrupted => PluginError::Interrupted,
             Self::Failed(error) => run(error),
         }
     }
 }
 
-/// Writes `input` and reads both outputs until they end.
+/// How soon a signal to stop is seen.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Whether somebody wants the pod to stop. The supervisor takes signals when it
+/// comes to them, and has blocked them until then.
+fn asked_to_stop() -> bool {
+    [Signal::TERM, Signal::INT, Signal::QUIT]
+        .iter()
+        .any(|signal| sys::signals::is_pending(signal.as_raw()).unwrap_or(false))
+}
+
+/// Writes `input` and reads both outputs until they end, or, where it
+/// `may_stop`, until somebody asks the pod to stop.
 fn converse(
     child: &mut Child,
     input: &str,
     deadline: Duration,
+    may_stop: bool,
 ) -> std::result::Result<Answer, Broken> {
     let until = Instant::now() + deadline;
     let mut stdin = child.stdin.take();
@@ -231,6 +248,10 @@ fn converse(
         if left.is_zero() {
             return Err(Broken::Late);
         }
+        if may_stop && asked_to_stop() {
+            return Err(Broken::Interrupted);
+        }
+        let left = if may_stop { left.min(GLANCE) } else { left };
         let (mut wait, mut which) = (Vec::new(), Vec::new());
         if let Some(pipe) = &stdin {
             wait.push(PollFd::from_borrowed_fd(pipe.as_fd(), PollFlags::OUT));

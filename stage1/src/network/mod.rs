@@ -304,10 +304,11 @@ pub fn leave(
     let rest = || {
         // Only ports are a pod's own there.
         if !plan.ports.is_empty() {
-            match Session::nft() {
-                Ok(mut nft) => nft.remove(pod.uuid).map_err(missing_nftables)?,
+            let removed =
+                Session::nft().and_then(|mut nft| nft.remove(pod.uuid).map_err(missing_nftables));
+            match removed {
                 // Where there is no firewall there is nothing of ours in it.
-                Err(Error::Missing { .. }) => {}
+                Ok(()) | Err(Error::Missing { .. }) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -401,7 +401,7 @@ pub(crate) fn builtin(plugin: &Plugin) -> Result<Option<Builtin>> {
 pub(crate) fn missing_nftables(refusal: Refusal) -> Error {
     match refusal.errno {
         Errno::PROTONOSUPPORT | Errno::OPNOTSUPP | Errno::AFNOSUPPORT => Error::Missing {
-            what: "nftables with NAT (CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_MASQ, CONFIG_NFT_FIB_INET); set \"ipMasq\": false and forward no ports to go without",
+            what: "nftables with NAT (CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, CONFIG_NFT_MASQ, CONFIG_NFT_FIB_INET); try \"modprobe -a nf_tables nft_chain_nat nft_masq nft_fib_inet\", or go without by a network that has no \"ipMasq\", such as default-restricted, and no --port",
             source: refusal,
         },
         _ => Error::kernel("change", "the nftables table \"inet rkt\"")(refusal),

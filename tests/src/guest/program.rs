@@ -15,8 +15,8 @@ impl Guest {
             .program("/usr/bin/rkt-stage1", &binary("rkt-stage1"))
     }
 
-    /// Runs the tests of `tests/tests/NAME.rs`, or the unit tests of the crate
-    /// NAME, in the guest: those whose names contain one of the words of
+    /// Runs the tests of `tests/tests/NAME.rs` or `stage1/tests/NAME.rs`, or the
+    /// unit tests of the crate NAME, in the guest: those whose names contain one of the words of
     /// `only`, or all of them. Gives what the test
     /// runner said; `None` as in [`Guest::rkt`]. If there is a disk, temporary
     /// files are on it.
@@ -120,7 +120,8 @@ fn suite(name: &str) -> PathBuf {
             let sources = fs::read_to_string(path.with_extension("d"));
             let library = format!("{}/src/lib.rs", name.replace('_', "-"));
             sources.is_ok_and(|sources| {
-                sources.contains(&format!("tests/tests/{name}")) || sources.contains(&library)
+                let suites = ["tests", "stage1"].map(|krate| format!("{krate}/tests/{name}"));
+                suites.iter().any(|suite| sources.contains(suite)) || sources.contains(&library)
             })
         })
         .max_by_key(|path| path.metadata().unwrap().modified().unwrap())

@@ -36,11 +36,14 @@ const IFLA_AF_SPEC: u16 = 26;
 const IFLA_BRIDGE_VLAN_INFO: u16 = 2;
 const BRIDGE_VLAN_INFO_PVID: u16 = 1 << 1;
 const BRIDGE_VLAN_INFO_UNTAGGED: u16 = 1 << 2;
+const IFLA_INET6_ADDR_GEN_MODE: u16 = 8;
+const IN6_ADDR_GEN_MODE_NONE: u8 = 1;
 const IFLA_BRPORT_STATE: u16 = 1;
 const IFLA_BRPORT_MODE: u16 = 4;
 const IFLA_BRPORT_ISOLATED: u16 = 33;
 
 const AF_BRIDGE: u8 = 7;
+const AF_INET6: u16 = 10;
 const IFF_UP: u32 = 0x1;
 const IFF_PROMISC: u32 = 0x100;
 const IFF_ALLMULTI: u32 = 0x200;
@@ -195,7 +198,6 @@ impl New<'_> {
             info.nest(IFLA_INFO_DATA, |data| match &self.kind {
                 NewKind::Veth(peer) => {
                     data.nest(VETH_INFO_PEER, |inner| {
-                        // It cannot be up before its other end is there.
                         inner.raw(&fixed(0, 0, 0, 0));
                         peer.attributes(inner);
                     });
@@ -233,7 +235,7 @@ impl New<'_> {
         });
     }
 
-    /// Makes it and brings it up, all but the peer of a pair.
+    /// Makes it and brings it up, all but the ends of a pair.
     ///
     /// # Errors
     /// `EEXIST` when the name is taken; `EOPNOTSUPP` when the kernel has no
@@ -254,8 +256,7 @@ impl New<'_> {
                 made = read(reply.body).filter(|link| link.name == self.name);
             }
         })?;
-        // Before Linux 6.2 there is no echo. To ask may mean to wait: the
-        // kernel is busy with the news that an interface is up.
+        // Before Linux 6.2 there is no echo.
         match made {
             Some(link) => Ok(link),
             None => get(socket, self.name),
@@ -263,8 +264,12 @@ impl New<'_> {
     }
 
     fn message(&self, flags: u16) -> Message {
+        let up = match self.kind {
+            NewKind::Veth(_) | NewKind::Peer => 0,
+            _ => IFF_UP,
+        };
         let flags = CREATE | EXCL | flags;
-        let mut message = Message::new(RTM_NEWLINK, flags, &fixed(0, 0, IFF_UP, IFF_UP));
+        let mut message = Message::new(RTM_NEWLINK, flags, &fixed(0, 0, up, up));
         self.attributes(&mut message);
         message
     }
@@ -295,6 +300,20 @@ fn one(socket: &mut Socket, message: &Message) -> Result<Link, Refusal> {
     let mut found = None;
     socket.query(message, |reply| found = read(reply.body))?;
     found.ok_or(Refusal::from(Errno::NODEV))
+}
+
+/// The request that keeps interface `index` from giving itself an IPv6 address
+/// when it comes up, and from telling everybody in its network of it. To be
+/// sent before it is brought up.
+pub(crate) fn no_own_address(index: u32) -> Message {
+    let mut message = Message::new(RTM_SETLINK, 0, &fixed(0, index, 0, 0));
+    message.nest(IFLA_AF_SPEC, |families| {
+        families.nest(AF_INET6, |family| {
+            family.u8(IFLA_INET6_ADDR_GEN_MODE, IN6_ADDR_GEN_MODE_NONE);
+        });
+    });
+    // No IPv6 in this kernel, or none on so small an MTU: no address either.
+    message.forgiving(&[Errno::AFNOSUPPORT])
 }
 
 /// Removes the interface `name`; that there is none is no error.

@@ -6,6 +6,8 @@
 //!
 //! Source: linux/netlink.h.
 
+use rustix::io::Errno;
+
 /// `NLM_F_REQUEST`: a request for the kernel.
 pub(crate) const REQUEST: u16 = 0x1;
 /// `NLM_F_ACK`: answer also when it went well.
@@ -30,7 +32,11 @@ pub(crate) const HEADER: usize = 16;
 
 /// A request being written.
 #[derive(Debug, Clone)]
-pub(crate) struct Message(Vec<u8>);
+pub(crate) struct Message {
+    bytes: Vec<u8>,
+    /// Refusals that change nothing for the caller.
+    forgiven: &'static [Errno],
+}
 
 fn align(buffer: &mut Vec<u8>) {
     buffer.resize(buffer.len().next_multiple_of(4), 0);
@@ -46,7 +52,10 @@ impl Message {
         buffer.extend_from_slice(&[0; 8]);
         buffer.extend_from_slice(fixed);
         align(&mut buffer);
-        Self(buffer)
+        Self {
+            bytes: buffer,
+            forgiven: &[],
+        }
     }
 
     /// Adds an attribute.
@@ -56,10 +65,10 @@ impl Message {
             length <= usize::from(u16::MAX),
             "an attribute is at most 64 KiB"
         );
-        self.0.extend_from_slice(&(length as u16).to_ne_bytes());
-        self.0.extend_from_slice(&kind.to_ne_bytes());
-        self.0.extend_from_slice(payload);
-        align(&mut self.0);
+        self.bytes.extend_from_slice(&(length as u16).to_ne_bytes());
+        self.bytes.extend_from_slice(&kind.to_ne_bytes());
+        self.bytes.extend_from_slice(payload);
+        align(&mut self.bytes);
         self
     }
 
@@ -92,39 +101,50 @@ impl Message {
 
     /// Adds an attribute that is made of attributes.
     pub(crate) fn nest(&mut self, kind: u16, fill: impl FnOnce(&mut Self)) -> &mut Self {
-        let start = self.0.len();
-        self.0.extend_from_slice(&[0; 4]);
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(&[0; 4]);
         fill(self);
-        let length = self.0.len() - start;
+        let length = self.bytes.len() - start;
         debug_assert!(
             length <= usize::from(u16::MAX),
             "an attribute is at most 64 KiB"
         );
-        self.0[start..start + 2].copy_from_slice(&(length as u16).to_ne_bytes());
-        self.0[start + 2..start + 4].copy_from_slice(&(kind | NESTED).to_ne_bytes());
+        self.bytes[start..start + 2].copy_from_slice(&(length as u16).to_ne_bytes());
+        self.bytes[start + 2..start + 4].copy_from_slice(&(kind | NESTED).to_ne_bytes());
         self
     }
 
     /// Adds bytes that are no attribute, such as a structure inside a nest.
     pub(crate) fn raw(&mut self, bytes: &[u8]) -> &mut Self {
-        self.0.extend_from_slice(bytes);
-        align(&mut self.0);
+        self.bytes.extend_from_slice(bytes);
+        align(&mut self.bytes);
         self
     }
 
     /// The bytes to send, numbered `sequence`.
     pub(crate) fn finish(&self, sequence: u32) -> Vec<u8> {
-        let mut bytes = self.0.clone();
+        let mut bytes = self.bytes.clone();
         let length = bytes.len() as u32;
         bytes[0..4].copy_from_slice(&length.to_ne_bytes());
         bytes[8..12].copy_from_slice(&sequence.to_ne_bytes());
         bytes
     }
 
+    /// To be refused for one of these reasons is as good as to be done.
+    pub(crate) fn forgiving(mut self, reasons: &'static [Errno]) -> Self {
+        self.forgiven = reasons;
+        self
+    }
+
+    /// What [`Message::forgiving`] said.
+    pub(crate) fn forgiven(&self) -> &'static [Errno] {
+        self.forgiven
+    }
+
     /// Asks for an answer also when it went well.
     pub(crate) fn with_ack(mut self) -> Self {
-        let flags = u16::from_ne_bytes([self.0[6], self.0[7]]) | ACK;
-        self.0[6..8].copy_from_slice(&flags.to_ne_bytes());
+        let flags = u16::from_ne_bytes([self.bytes[6], self.bytes[7]]) | ACK;
+        self.bytes[6..8].copy_from_slice(&flags.to_ne_bytes());
         self
     }
 }

@@ -102,6 +102,7 @@ impl Socket {
         let Some(last) = requests.len().checked_sub(1) else {
             return Ok(());
         };
+        let forgiven: Vec<_> = requests.iter().map(Message::forgiven).collect();
         let mut bytes = Vec::new();
         for (index, request) in requests.into_iter().enumerate() {
             self.sequence += 1;
@@ -128,7 +129,9 @@ impl Socket {
                     continue;
                 }
                 done |= index == last;
-                if let Some(mut refused) = refusal_of(&reply) {
+                if let Some(mut refused) = refusal_of(&reply)
+                    && !forgiven[index].contains(&refused.errno)
+                {
                     refused.index = index;
                     refusal.get_or_insert(refused);
                 }

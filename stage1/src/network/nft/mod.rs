@@ -171,13 +171,18 @@ impl Nft {
     fn generation(&mut self) -> Result<u32, Refusal> {
         let mut generation = None;
         let ask = Message::new(kind(GETGEN), 0, &fixed(0, 0));
-        self.socket.query(&ask, |reply| {
+        let asked = self.socket.query(&ask, |reply| {
             generation = reply
                 .body
                 .get(4..)
                 .and_then(|attributes| message::attribute(attributes, GEN_ID))
                 .and_then(message::as_be32);
-        })?;
+        });
+        match asked {
+            // Netfilter is there, and has no nftables.
+            Err(refusal) if refusal.is(Errno::INVAL) => return Err(lacking(refusal)),
+            other => other?,
+        }
         generation.ok_or(Refusal::from(Errno::PROTO))
     }
 
@@ -224,6 +229,8 @@ impl Nft {
             match self.transaction(changes, Some(generation)) {
                 // The table is missing.
                 Err(refusal) if refusal.is(Errno::NOENT) && !with_table => with_table = true,
+                // A kind of chain or expression is.
+                Err(refusal) if refusal.is(Errno::NOENT) => return Err(lacking(refusal)),
                 // Somebody else has made it meanwhile.
                 Err(refusal) if refusal.is(Errno::EXIST) && with_table => with_table = false,
                 Err(refusal) if is_race(&refusal) => {}
@@ -316,6 +323,15 @@ impl Nft {
             }
         }
         Err(Errno::AGAIN.into())
+    }
+}
+
+/// The refusal of a kernel that has not got all that we use, which says so in
+/// several ways.
+fn lacking(refusal: Refusal) -> Refusal {
+    Refusal {
+        errno: Errno::OPNOTSUPP,
+        ..refusal
     }
 }
 

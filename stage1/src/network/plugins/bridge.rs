@@ -53,7 +53,10 @@ pub(super) fn add(
 
     let host = pair::create(session, wish, attach, &result)?;
     let mut port = vec![
+        // A port has no use for one.
+        link::no_own_address(host.index),
         Change {
+            up: true,
             master: Some(bridge.index),
             ..Change::default()
         }
@@ -74,7 +77,8 @@ pub(super) fn add(
         vlan::join(session, config, &host)?;
     }
 
-    let mut requests = vec![Change::up().message(host.peer)];
+    let only_router = config.is_gateway || config.is_default_gateway;
+    let mut requests = pair::bring_up_inside(host.peer, &result, only_router);
     requests.extend(Session::configure(host.peer, &result, Subnet::Route));
     session.request_inside("configure the pod's interface", attach.if_name, requests)?;
     pair::finish(session, wish, attach, &[&bridge, &host], result)

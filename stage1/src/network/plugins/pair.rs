@@ -4,9 +4,11 @@
 use manifests::cni::CniResult;
 use manifests::cni::plugins::Ipam;
 use manifests::cni::{Dns, Plugin};
+use rustix::io::Errno;
 
 use super::super::error::{Error, Result};
-use super::super::netlink::link::{self, Link, New, NewKind};
+use super::super::netlink::link::{self, Change, Link, New, NewKind};
+use super::super::netlink::message::Message;
 use super::super::netlink::route;
 use super::super::nft::{NetworkRule, Treatment};
 use super::super::session::{Attach, Session, has_family};
@@ -28,7 +30,7 @@ pub(super) struct Wish<'a> {
     pub(super) ip_masq: bool,
 }
 
-/// Makes the pair, the host's end up; the pod's end is the `peer` of what is
+/// Makes the pair, neither end up; the pod's end is the `peer` of what is
 /// returned.
 pub(super) fn create(
     session: &mut Session<'_>,
@@ -55,6 +57,19 @@ pub(super) fn create(
         "create interface",
         &name,
     ))
+}
+
+/// The requests that bring up the pod's end, which has these addresses. Where
+/// this host is the network's `only_router` and gives out no IPv6, there is
+/// nothing that the pod could learn by IPv6 either; and what it says by it
+/// costs every other pod of the network.
+pub(super) fn bring_up_inside(index: u32, result: &CniResult, only_router: bool) -> Vec<Message> {
+    let silent = only_router && !has_family(&result.ips, false);
+    let silence = silent.then(|| link::no_own_address(index));
+    silence
+        .into_iter()
+        .chain([Change::up().message(index)])
+        .collect()
 }
 
 /// Lets the packets of both sides through this host.
@@ -108,25 +123,20 @@ pub(super) fn delete(
     let name = session.host_name(PREFIX, attach);
     if session.ending {
         if let Ok(link) = link::get(&mut session.host, &name) {
-            let request = |requests, session: &mut Session<'_>| {
-                session
-                    .host
-                    .request(requests)
-                    .map_err(Error::kernel("take out of use", &name))
-            };
-            if link.master != 0 {
-                request(vec![link::disable_bridge_port(link.index)], session)?;
+            let requests = if link.master != 0 {
+                vec![link::disable_bridge_port(link.index)]
             } else {
                 let ips = known.map(|known| known.ips.as_slice()).unwrap_or_default();
-                for ip in ips {
-                    let gone = route::delete_host_route(link.index, ip.address.addr());
-                    match session.host.request(vec![gone]) {
-                        // A bridge without a gateway has none.
-                        Err(refusal) if refusal.is(rustix::io::Errno::SRCH) => {}
-                        other => other.map_err(Error::kernel("take out of use", &name))?,
-                    }
-                }
-            }
+                ips.iter()
+                    .map(|ip| route::delete_host_route(link.index, ip.address.addr()))
+                    // A bridge without a gateway has none.
+                    .map(|request| request.forgiving(&[Errno::SRCH]))
+                    .collect()
+            };
+            session
+                .host
+                .request(requests)
+                .map_err(Error::kernel("take out of use", &name))?;
         }
     } else {
         link::delete(&mut session.host, &name).map_err(Error::kernel("remove interface", &name))?;

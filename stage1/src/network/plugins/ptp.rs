@@ -6,9 +6,9 @@ use manifests::cni::plugins::Ptp;
 use manifests::cni::{CniResult, Plugin, Route};
 
 use super::super::error::{Error, Result};
-use super::super::netlink::link::Change;
+use super::super::netlink::link::{self, Change};
 use super::super::netlink::route::{self, Subnet};
-use super::super::session::{Attach, Session, routes_of};
+use super::super::session::{Attach, Session, has_family, routes_of};
 use super::pair::{self, Wish};
 
 /// Joins.
@@ -34,7 +34,11 @@ pub(super) fn add(
     pair::forward(&result)?;
     let host = pair::create(session, wish, attach, &result)?;
 
-    let (mut inside, mut outside) = (vec![Change::up().message(host.peer)], Vec::new());
+    let mut inside = pair::bring_up_inside(host.peer, &result, true);
+    let mut outside = vec![Change::up().message(host.index)];
+    if !has_family(&result.ips, false) {
+        outside.insert(0, link::no_own_address(host.index));
+    }
     for ip in &result.ips {
         let address = ip.address.addr();
         outside.push(route::add_route(
@@ -67,10 +71,10 @@ pub(super) fn add(
             .iter()
             .map(|route| route::add_route(host.peer, route)),
     );
-    session.request_inside("configure the pod's interface", attach.if_name, inside)?;
     session
         .host
         .request(outside)
         .map_err(Error::kernel("configure interface", &host.name))?;
+    session.request_inside("configure the pod's interface", attach.if_name, inside)?;
     pair::finish(session, wish, attach, &[&host], result)
 }

@@ -2,6 +2,7 @@
 
 use manifests::cni::plugins::{Ipam, Ipvlan, Macvlan};
 use manifests::cni::{CniResult, Dns, Plugin};
+use rustix::io::Errno;
 
 use super::super::error::{Error, Result};
 use super::super::namespace;
@@ -13,7 +14,10 @@ use super::finish;
 
 /// What tells one of the two from the other.
 struct Layer<'a> {
+    name: &'static str,
     kind: NewKind<'a>,
+    /// The name of the interface of the host, or none for the default route's.
+    master: &'a str,
     /// What a kernel lacks that cannot make one, and what to do about it.
     needs: &'static str,
     mac: Option<Mac>,
@@ -36,6 +40,8 @@ pub(super) fn add_macvlan(
         None => None,
     };
     let layer = Layer {
+        name: "macvlan",
+        master: &config.master,
         kind: NewKind::Macvlan {
             master: master(session, &config.master)?,
             mode: config.mode,
@@ -62,6 +68,8 @@ pub(super) fn add_ipvlan(
     attach: Attach<'_>,
 ) -> Result<CniResult> {
     let layer = Layer {
+        name: "ipvlan",
+        master: &config.master,
         kind: NewKind::Ipvlan {
             master: master(session, &config.master)?,
             mode: config.mode,
@@ -104,11 +112,16 @@ fn add(
         netns: Some(session.netns()?),
         kind: layer.kind,
     };
-    new.create(&mut session.host).map_err(super::missing(
-        layer.needs,
-        "create the pod's interface",
-        attach.if_name,
-    ))?;
+    new.create(&mut session.host)
+        .map_err(|refusal| match refusal.errno {
+            Errno::BUSY => Error::Value {
+                plugin: layer.name,
+                key: "master",
+                value: layer.master.to_owned(),
+                problem: "is taken by interfaces of another kind: macvlan, ipvlan and bridge cannot share one",
+            },
+            _ => super::missing(layer.needs, "create the pod's interface", attach.if_name)(refusal),
+        })?;
     let mut result = session.assign(layer.ipam, plugin, attach)?;
     let inner = link::get(session.inside()?, attach.if_name)
         .map_err(Error::kernel("find the pod's interface", attach.if_name))?;

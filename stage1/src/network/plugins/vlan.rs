@@ -4,6 +4,7 @@ use manifests::cni::plugins::Bridge;
 
 use super::super::error::{Error, Result};
 use super::super::netlink::link::{self, Change, Link, New, NewKind, Vlan};
+use super::super::netlink::message::Message;
 use super::super::session::Session;
 use rustix::io::Errno;
 
@@ -21,25 +22,21 @@ pub(super) fn join(session: &mut Session<'_>, config: &Bridge, port: &Link) -> R
     let trunk = || config.vlan_trunk.iter().flat_map(|r| r.first..=r.last);
     let stays = own == DEFAULT || trunk().any(|vlan| vlan == DEFAULT);
     // A port without a VLAN of its own keeps what the bridge gave it.
-    if own != 0 && !config.preserve_default_vlan && !stays {
-        leave_default(session, port.index, &port.name)?;
-    }
+    let leaves = own != 0 && !config.preserve_default_vlan && !stays;
+    let left = leaves.then(|| leave_default(port.index));
     let untagged = (own != 0).then(|| link::join_vlan(port.index, own, Vlan::Untagged));
     let tagged = trunk()
         .filter(|vlan| *vlan != own)
         .map(|vlan| link::join_vlan(port.index, vlan, Vlan::Tagged));
     session
         .host
-        .request(untagged.into_iter().chain(tagged).collect())
+        .request(left.into_iter().chain(untagged).chain(tagged).collect())
         .map_err(Error::kernel("put into its VLANs the port", &port.name))
 }
 
 /// A bridge may have been told to put its ports into no VLAN.
-fn leave_default(session: &mut Session<'_>, port: u32, name: &str) -> Result<()> {
-    match session.host.request(vec![link::leave_vlan(port, DEFAULT)]) {
-        Err(refusal) if refusal.is(Errno::NOENT) || refusal.is(Errno::SRCH) => Ok(()),
-        other => other.map_err(Error::kernel("take out of VLAN 1 the port of", name)),
-    }
+fn leave_default(port: u32) -> Message {
+    link::leave_vlan(port, DEFAULT).forgiving(&[Errno::NOENT, Errno::SRCH])
 }
 
 /// The host's own interface in a VLAN of the bridge, which has the gateway's
@@ -84,15 +81,17 @@ pub(super) fn router(session: &mut Session<'_>, bridge: &Link, vlan: u16) -> Res
         master: Some(bridge.index),
         ..Change::default()
     };
+    let mut requests = vec![
+        Change::up().message(router.index),
+        port.message(router.peer),
+        link::join_vlan(router.peer, vlan, Vlan::Untagged),
+    ];
+    if vlan != DEFAULT {
+        requests.push(leave_default(router.peer));
+    }
     session
         .host
-        .request(vec![
-            port.message(router.peer),
-            link::join_vlan(router.peer, vlan, Vlan::Untagged),
-        ])
+        .request(requests)
         .map_err(Error::kernel("put into the bridge the port of", &name))?;
-    if vlan != DEFAULT {
-        leave_default(session, router.peer, &name)?;
-    }
     Ok(router)
 }
