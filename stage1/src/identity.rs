@@ -197,6 +197,26 @@ fn become_user(process: &Process) -> Result<()> {
     Ok(())
 }
 
+/// Gives up for good every privilege but that of sending signals: whoever may
+/// trace the calling process, as an app with CAP_SYS_PTRACE may the pod's init,
+/// gains nothing by it.
+///
+/// # Errors
+/// [`Error::System`] with what the kernel says.
+pub fn renounce() -> Result<()> {
+    let keep = CapabilitySet::KILL;
+    // It could regain by execve(2) what its bounding set has.
+    drop_bounding(keep.bits()).map_err(Error::system("limit", "the init's capabilities"))?;
+    let ours = capabilities(None).map_err(Error::system("read", "our capabilities"))?;
+    let sets = CapabilitySets {
+        effective: keep & ours.permitted,
+        permitted: keep & ours.permitted,
+        inheritable: CapabilitySet::empty(),
+    };
+    set_capabilities(None, sets).map_err(Error::system("set", "the init's capabilities"))?;
+    set_no_new_privs(true).map_err(Error::system("set", "no_new_privs"))
+}
+
 /// Drops every capability that the kernel knows and the set does not have.
 fn drop_bounding(keep: u64) -> rustix::io::Result<()> {
     for number in 0..64 {

@@ -38,6 +38,9 @@ pub enum Protection {
     Terminal,
     /// A volume keeps the restrictions of the host's mount that it is from.
     VolumeFlags,
+    /// An init that starts nothing any more has no privileges that an app
+    /// which may trace it could use.
+    IdleInit,
     /// The app's cgroup is the root of the hierarchies that it can mount, so
     /// the host's release agent is not in them (CVE-2022-0492).
     CgroupNamespace,

@@ -170,6 +170,18 @@ static void line_of(const char *path, const char *begin) {
     fputs("null", stdout);
 }
 
+/* Capabilities that a process has and that it could have. */
+static void privileges(void) {
+    char path[64], *permitted, *bounding;
+    snprintf(path, sizeof path, "/proc/%s/status", word[1]);
+    if (slurp(path) < 0 || !(permitted = strstr(text, "CapPrm:\t")) ||
+        !(bounding = strstr(text, "CapBnd:\t")))
+        return json(name_of(errno));
+    static char both[64];
+    snprintf(both, sizeof both, "%.16s %.16s", permitted + 8, bounding + 8);
+    json(both);
+}
+
 /* The topmost mount at a path: "TYPE OPTIONS[ PROPAGATION]", or null. */
 static void mount_at(void) {
     if (slurp("/proc/self/mountinfo") < 0)
@@ -403,6 +415,8 @@ static void answer(char *question) {
         line_of("/proc/self/status", begin);
     } else if (!strcmp(what, "limit"))
         line_of("/proc/self/limits", rest);
+    else if (!strcmp(what, "privileges"))
+        privileges();
     else if (!strcmp(what, "mount"))
         mount_at();
     else if (!strcmp(what, "environment"))

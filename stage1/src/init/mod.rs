@@ -40,6 +40,7 @@ use crate::cgroup::Entrance;
 use crate::error::{Error, Result};
 use crate::parcel::Parcel;
 use crate::plan::{self, Parameter, Plan};
+use crate::protection::{Protection, is_left_out};
 use crate::resolve::{self, Kind};
 use crate::rootfs::Sources;
 use crate::stdio::Stdio;
@@ -498,12 +499,15 @@ impl Init {
     }
 
     /// Lets go of the caller's standard descriptors when nobody is left who
-    /// would be born with them.
+    /// would be born with them, and of the privileges that births need.
     fn let_go(&mut self) -> Result<()> {
         if self.aloof || !self.apps.values().all(App::is_barren) {
             return Ok(());
         }
         self.aloof = true;
+        if !self.mutable && !is_left_out(Protection::IdleInit) {
+            identity::renounce()?;
+        }
         self.quiet.take()
     }
 

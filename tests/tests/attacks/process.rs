@@ -49,6 +49,44 @@ fn cve_2024_21626_the_working_directory_is_a_descriptor() {
     });
 }
 
+/// A set-user-ID program of an image, whose owner is none of the pod's users,
+/// makes nobody that owner.
+#[test]
+fn image_files_owned_by_ids_outside_the_map() {
+    let attack = |host: &Host, flags: &[&str]| {
+        let mut image = probe::image("example.com/stranger");
+        image.rootfs = image
+            .rootfs
+            .file("stranger", 0o4755, probe::PROGRAM)
+            .owned("stranger", 70_000, 70_000);
+        let question = "as /stranger status Uid";
+        let answers = answers(run_image(host, image, flags, &[], &[question])).unwrap();
+        let got = answers[question].as_str().unwrap().to_owned();
+        assert!(
+            ["0 0 0 0", "0 70000 70000 70000"].contains(&got.as_str()),
+            "{got}"
+        );
+        got != "0 0 0 0"
+    };
+    let host = Host::new();
+    assert!(!attack(&host, &["--private-users"]));
+    assert!(attack(&host, &[]), "shows nothing");
+}
+
+/// An app that may trace writes into the memory of the pod's PID 1, and does
+/// with its privileges what it likes.
+#[test]
+fn the_privileges_of_the_pods_init() {
+    held_by(&["IdleInit"], |host| {
+        let questions = ["open /proc/1/mem rw", "privileges 1"];
+        let flags = ["--caps-retain=CAP_SYS_PTRACE"];
+        let answers = answers(run(host, &[], &flags, &questions)).unwrap();
+        assert_eq!(answers[questions[0]], "ok", "{answers:?}");
+        // CAP_KILL, of what it has and of what it could have.
+        answers[questions[1]] != "0000000000000020 0000000000000020"
+    });
+}
+
 /// Keys in the session keyring of whoever started the pod.
 #[test]
 fn keys_of_the_caller() {

@@ -34,6 +34,7 @@ fn namespace(row: Row, kind: &'static str, shared: bool) -> Row {
 pub(crate) fn rows() -> Vec<Row> {
     let mut rows = namespaces();
     rows.extend(names());
+    rows.push(users());
     rows.extend([
         row("working-directory")
             .flag("--working-dir=/var")
@@ -76,6 +77,19 @@ pub(crate) fn rows() -> Vec<Row> {
             .refused(&["vm.overcommit_memory"]),
     ]);
     rows
+}
+
+/// Users of its own, in whose eyes nothing is other than without.
+fn users() -> Row {
+    namespace(row("private-users"), "user", false)
+        .with_pod("--private-users")
+        .sees("status Uid", "0 0 0 0")
+        .sees("status CapPrm", "00000000a80425fb")
+        .sees_in("read /proc/self/uid_map", " 65536")
+        .sees_in("read /proc/self/gid_map", " 65536")
+        .sees("stat /owned", "- 644 1234 5678")
+        .sees("call chown /owned 7 8", "ok")
+        .sees("call chown /owned 70000 8", "EINVAL")
 }
 
 fn namespaces() -> Vec<Row> {

@@ -48,7 +48,26 @@ pub(crate) fn of_pod(host: &Host) -> Value {
         }
         devices.dedup();
     }
+    name_ids(&mut spec);
     spec
+}
+
+/// The ids of a pod with users of its own are others each time.
+fn name_ids(value: &mut Value) {
+    const OTHERS: u64 = 1 << 16;
+    match value {
+        Value::Array(list) => list.iter_mut().for_each(name_ids),
+        Value::Object(members) => {
+            for (key, value) in members {
+                let is_id = ["containerID", "hostID"].contains(&key.as_str());
+                match value.as_u64() {
+                    Some(OTHERS..) if is_id => *value = "FIRST".into(),
+                    _ => name_ids(value),
+                }
+            }
+        }
+        _ => {}
+    }
 }
 
 /// What of `b` is other than in `a`: objects member by member (`null` for one
