@@ -204,7 +204,7 @@ fn a_pod_in_a_delegated_unit_is_changed_entered_and_attached_to() {
                 echo limit=$(test -z \"$memory\" || cat $limit)
                 test -z \"$memory\" || rkt enter --app=a $uuid sh -c 'exec dd if=/dev/zero of=/dev/null bs=200M count=1' 2>/dev/null || echo eaten=$?
                 rkt app exec --app=a $uuid sh -c 'exit 9' || echo exec=$?
-                (echo bye; sleep 3) | rkt attach --app=a --mode=stdin,stdout $uuid | sed 's/^/heard=/'
+                (echo bye; sleep 2) | timeout 4 rkt attach --app=a --mode=stdin,stdout $uuid | sed 's/^/heard=/'
                 for _ in $(seq 100); do
                     rkt app status --app=a $uuid | grep -q restarts=1 && break
                     sleep 0.1
