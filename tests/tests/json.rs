@@ -198,6 +198,14 @@ fn indented_it_says_the_same() {
         assert_eq!(pretty.json(), plain);
         assert!(pretty.stdout.contains("\n\t"), "{pretty}");
     }
+    // Manifests are, unless one does not want it.
+    let uuid = host.last_uuid();
+    for (flag, indented) in [(None, true), (Some("--pretty-print=false"), false)] {
+        let out = host.rkt(["cat-manifest", &uuid]).args(flag).run().ok();
+        assert_eq!(out.stdout.contains("\n\t"), indented, "{out}");
+        let out = host.rkt(["config"]).args(flag).run().ok();
+        assert_eq!(out.stdout.contains("\n\t"), indented, "{out}");
+    }
     let out = host.rkt(["list", "--format=yaml"]).run();
     out.fails(254, "list", &["Invalid format option: yaml"]);
     let empty = Host::new();

@@ -182,8 +182,18 @@ mod status {
             .code_is(3);
         let uuid = host.last_uuid();
         let out = host.rkt(["status", &uuid]).run().ok();
-        for line in ["state=exited", "exited=true", "app-a=0", "app-b=3"] {
+        for line in [
+            "state=exited",
+            "exited=true",
+            "app-a=0",
+            "app-b=3",
+            "app-a-state=exited",
+            "app-b-state=exited",
+        ] {
             assert!(out.stdout.lines().any(|l| l == line), "no {line}: {out}");
+        }
+        for key in ["app-a-started", "app-a-finished", "app-b-finished"] {
+            assert!(keys(&host, &uuid).iter().any(|k| k == key), "{key}: {out}");
         }
     }
 

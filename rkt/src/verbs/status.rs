@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use clap::Args;
 use stage0::pods::{Pod, PodError, State};
@@ -18,7 +18,7 @@ use crate::report::{self, Detail, PodReport, PodState};
     long_about = "Tell the state of a pod, one key=value a line: state, reason (if the pod did not \
         end by itself), created, started, networks, pid, exited, logs (where what its apps write is \
         kept: journal or files); for each app its exit code \
-        (app-NAME), the signal that killed it, why it could not be started, its image and who \
+        (app-NAME), its state, when it was started and ended, the signal that killed it, why it could not be started, its image and who \
         vouched for that.\n\n\
         With --format=json the object is that of rkt list, and each app has \"verification\".",
     after_help = "EXAMPLES:\n    rkt status 5bc080ca\n    rkt status --wait=10s 5bc080ca\n    rkt status --format=json-pretty 5bc080ca"
@@ -141,6 +141,21 @@ fn text(report: &PodReport) -> String {
         }
     }
     for app in &report.apps {
+        let mut tell = |what: &str, value: &str| line(&format!("app-{}-{what}", app.name), value);
+        tell("state", app.state.as_str());
+        for (what, time) in [
+            ("started", app.started_at),
+            ("finished", app.end.finished_at),
+        ] {
+            let time = time.and_then(|nanos| u64::try_from(nanos).ok());
+            if let Some(nanos) = time.filter(|_| ran) {
+                let time = SystemTime::UNIX_EPOCH + Duration::from_nanos(nanos);
+                tell(what, &output::absolute(time));
+            }
+        }
+        if app.ready {
+            tell("ready", "true");
+        }
         if let Some(signal) = app.end.signal {
             let why = if app.end.oom_killed {
                 " for want of memory"

@@ -18,7 +18,7 @@ pub(crate) struct CatManifest {
     #[arg(value_name = "IMAGE")]
     image: String,
     /// Indent the JSON
-    #[arg(long, value_name = "BOOL", default_value = "true", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = crate::cli::boolean)]
+    #[arg(long, action = clap::ArgAction::Set, value_name = "BOOL", default_value = "true", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = crate::cli::boolean)]
     pretty_print: bool,
 }
 
