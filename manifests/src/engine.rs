@@ -74,7 +74,8 @@ pub const CONTROL_SOCKET: &str = "control";
 pub const APP_FILE: &str = "app.json";
 
 /// Socket in `apps/NAME` to which an app that is ready by its own word
-/// ([`Readiness::Notify`]) says so, as sd_notify(3) does; made by stage1 and
+/// ([`Readiness::Notify`]) says so, and one that [speaks](App::speaks) to the
+/// service manager all it has to say, as sd_notify(3) does; made by stage1 and
 /// mounted by stage0's [`App::spec`].
 pub const NOTIFY_SOCKET: &str = "notify";
 
@@ -418,6 +419,13 @@ pub struct App {
     /// When it counts as ready.
     #[serde(default, skip_serializing_if = "Readiness::is_started")]
     pub ready: Readiness,
+    /// It may speak to the service manager on [`NOTIFY_SOCKET`]: its watchdog,
+    /// its status, its reloads are those of the pod's unit. One app at most.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub speaks: bool,
+    /// Credentials that it gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials: Option<Credentials>,
     /// What is behind its standard descriptors.
     #[serde(default, skip_serializing_if = "Streams::is_default")]
     pub streams: Streams,
@@ -443,6 +451,19 @@ pub struct Limit {
     pub controller: String,
     /// What is asked, for people.
     pub what: String,
+}
+
+/// Secrets that the service manager passed (systemd.exec(5), "Credentials"),
+/// for one app: copies that belong to its user, in memory that is not swapped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Credentials {
+    /// The directory of the host with all of them, a file each.
+    pub directory: PathBuf,
+    /// Names of those that the app gets.
+    pub names: Vec<String>,
+    /// Where they are in the app.
+    pub target: PathBuf,
 }
 
 /// Whether an app is started again when it has ended.

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use manifests::appc::PodManifest;
 use manifests::engine::{Ipc, Logs, Network};
 use manifests::network::{DnsFlags, Hosts, NetChoice, Resolver};
+use stage0::given::Given;
 use stage0::images::Images;
 use stage0::journal;
 use stage0::metadata;
@@ -45,6 +46,7 @@ pub(crate) fn runtime(flags: &RuntimeFlags, context: &Context) -> Result<Runtime
         hosts: Hosts::parse(flags.hosts_entry.iter().map(String::as_str))?,
         interactive: flags.interactive,
         sockets,
+        given: Given::of_environment(),
         logs: logs(flags)?,
         insecure: context.insecure(),
         unpack: false,

@@ -6,6 +6,7 @@ use fetch::PullPolicy;
 use image_store::Store;
 use manifests::appc::{AcIdentifier, EnvironmentName, NameError};
 use stage0::behaviour;
+use stage0::given;
 use stage0::images::Images;
 use stage0::pods::OwnedPod;
 use stage0::prepare::request::{
@@ -118,8 +119,7 @@ pub(crate) fn pod_environment(flags: &EnvironmentFlags) -> Result<PodEnvironment
     if flags.inherit_env {
         // Names and values that JSON or the schema cannot hold stay behind.
         environment.inherited = std::env::vars_os()
-            // Said of our own descriptors (sd_listen_fds(3)).
-            .filter(|(name, _)| !name.as_encoded_bytes().starts_with(b"LISTEN_"))
+            .filter(|(name, _)| !given::is_of_us(name.as_encoded_bytes()))
             .filter_map(|(name, value)| {
                 let name: EnvironmentName = name.to_str()?.parse().ok()?;
                 Some((name, value.into_string().ok()?))
@@ -165,6 +165,9 @@ pub(crate) fn overrides(flags: AppFlags) -> Result<Overrides, Failure> {
             behaviour::STOP_TIMEOUT,
             flags.stop_timeout.map(|seconds| seconds.to_string()),
         ),
+        (behaviour::NOTIFY_ACCESS, flags.notify_access),
+        (behaviour::CREDENTIALS, joined(flags.credentials)),
+        (behaviour::SOCKETS, joined(flags.sockets)),
         (behaviour::STDIN, flags.stdin),
         (behaviour::STDOUT, flags.stdout),
         (behaviour::STDERR, flags.stderr),
@@ -200,6 +203,11 @@ pub(crate) fn overrides(flags: AppFlags) -> Result<Overrides, Failure> {
         }),
         oom_score_adj: flags.oom_score_adj,
     })
+}
+
+/// The names of a flag that was there.
+fn joined(names: Vec<String>) -> Option<String> {
+    (!names.is_empty()).then(|| names.join(","))
 }
 
 /// Pairs whose keys have to be names of a kind.

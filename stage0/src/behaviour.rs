@@ -30,6 +30,16 @@ pub const STDOUT: &str = "coreos.com/rkt/stage2/stdout";
 /// Annotation with what is behind standard error.
 pub const STDERR: &str = "coreos.com/rkt/stage2/stderr";
 
+/// Annotation that says whether the app may speak to the service manager of
+/// the whole pod: `unit` or `none`.
+pub const NOTIFY_ACCESS: &str = "coreos.com/rkt/stage2/notify-access";
+/// Annotation with the names of the credentials that the app gets, joined by
+/// commas; `*` are all.
+pub const CREDENTIALS: &str = "coreos.com/rkt/stage2/credentials";
+/// Annotation with the names of the passed sockets that the app gets, joined
+/// by commas; `*` are all that no port of an app asks for.
+pub const SOCKETS: &str = "coreos.com/rkt/stage2/sockets";
+
 /// Annotation of an image whose app speaks sd_notify(3).
 const NOTIFIES: &str = "appc.io/executor/supports-systemd-notify";
 
@@ -52,6 +62,32 @@ pub struct Behaviour {
     pub stop_timeout: u32,
     /// What is behind its standard descriptors.
     pub streams: Streams,
+    /// Whether it may speak to the service manager, if that is said.
+    pub speaks: Option<bool>,
+    /// The credentials that it gets, if that is said.
+    pub credentials: Option<Names>,
+}
+
+/// Things that have names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Names {
+    /// All there are.
+    All,
+    /// These.
+    Of(Vec<String>),
+}
+
+impl Names {
+    /// Reads names joined by commas, or `*`.
+    fn parse(text: &str) -> Self {
+        match text.trim() {
+            "*" => Self::All,
+            text => {
+                let names = text.split(',').map(str::trim);
+                Self::Of(names.filter(|n| !n.is_empty()).map(str::to_owned).collect())
+            }
+        }
+    }
 }
 
 impl Default for Behaviour {
@@ -62,6 +98,8 @@ impl Default for Behaviour {
             stop_signal: TERM,
             stop_timeout: GRACE,
             streams: Streams::default(),
+            speaks: None,
+            credentials: None,
         }
     }
 }
@@ -130,14 +168,31 @@ impl Behaviour {
             let reason = "a terminal is behind all three streams or none".to_owned();
             bad(STDIN, reason)
         })?;
+        let speaks = match said(NOTIFY_ACCESS) {
+            Some("unit") => Some(true),
+            Some("none") => Some(false),
+            Some(other) => {
+                let reason = format!("{other:?} is none of unit, none");
+                return Err(bad(NOTIFY_ACCESS, reason));
+            }
+            None => None,
+        };
         Ok(Self {
             restart,
             ready,
             stop_signal,
             stop_timeout,
             streams,
+            speaks,
+            credentials: said(CREDENTIALS).map(Names::parse),
         })
     }
+}
+
+/// The passed sockets that an app gets by name, if that is said.
+pub(crate) fn sockets(app: &RuntimeApp) -> Option<Names> {
+    let said = app.annotations.iter().find(|a| a.name == *SOCKETS)?;
+    Some(Names::parse(&said.value))
 }
 
 /// Reads a signal: a name with or without `SIG`, `SIGRTMIN+N`, `SIGRTMAX-N`, or

@@ -10,6 +10,7 @@ pub mod boot;
 pub mod config;
 pub mod enter;
 pub mod export;
+pub mod given;
 pub mod images;
 pub mod logs;
 pub use systemd::journal;

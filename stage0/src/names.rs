@@ -255,6 +255,7 @@ mod tests {
             hosts,
             interactive: false,
             sockets: crate::sockets::Passed::default(),
+            given: crate::given::Given::default(),
             logs: None,
             metadata: None,
             insecure: manifests::insecure::InsecureOptions::default(),

@@ -10,6 +10,7 @@ use manifests::appc::App;
 use manifests::engine::Limit;
 
 use crate::behaviour::Behaviour;
+use crate::given::Share;
 
 /// One app, resolved.
 #[derive(Debug, Clone, PartialEq)]
@@ -33,6 +34,8 @@ pub struct ResolvedApp {
     pub dispensable: Vec<Limit>,
     /// How it behaves while the pod runs.
     pub behaviour: Behaviour,
+    /// What it has of the unit that the pod runs in.
+    pub share: Share,
 }
 
 /// Whom an app runs as, in numbers.

@@ -26,7 +26,8 @@ use manifests::insecure::InsecureOptions;
 use manifests::network::{Hosts, PortError, Resolver};
 use rustix::io::FdFlags;
 
-use crate::behaviour::{self, Behaviour};
+use crate::behaviour::{self, Behaviour, Names};
+use crate::given::{self, Given};
 use crate::images::{AppRoot, Images, ROOTFS};
 use crate::logs;
 use crate::metadata::{self, Identity, MetadataError};
@@ -42,9 +43,6 @@ use crate::sockets::Passed;
 use crate::spec::{self, HostFacts, PodFacts, SpecError};
 use crate::stage1::{Stage1, Stage1Error};
 pub use unit::PodUnit;
-
-/// Where an app finds the socket on which it says that it is ready.
-const NOTIFY_TARGET: &str = "/run/systemd/notify";
 
 /// How a pod is to run.
 #[derive(Debug)]
@@ -67,6 +65,8 @@ pub struct Runtime {
     pub metadata: Option<PathBuf>,
     /// Sockets that were passed to us for the apps.
     pub sockets: Passed,
+    /// What else the service manager gave us.
+    pub given: Given,
     /// Which protections are off.
     pub insecure: InsecureOptions,
     /// Apps that are added later are unpacked.
@@ -394,12 +394,21 @@ fn give_sockets(
 ) {
     let mut given = Vec::new();
     for (app, section) in apps.iter_mut().zip(sections(blueprint)) {
-        app.sockets = passed.of_app(&blueprint.manifest, section);
+        app.sockets = passed.of_ports(&blueprint.manifest, section);
         given.extend(app.sockets.iter().cloned());
+    }
+    let by_ports = given.clone();
+    let only = apps.len() == 1;
+    for (app, runtime_app) in apps.iter_mut().zip(&blueprint.manifest.apps) {
+        let wanted = behaviour::sockets(runtime_app).or_else(|| only.then_some(Names::All));
+        let named = passed.of_names(wanted.as_ref(), &by_ports, app, tell);
+        given.extend(named.iter().cloned());
+        app.sockets.extend(named);
     }
     for unused in passed.unused(&given) {
         tell(&format!(
-            "warning: no app has a socket-activated port for the socket that was passed as {unused}"
+            "warning: no app gets the socket that was passed as {unused}: none has a \
+             socket-activated port for it, or asks for it by --sockets"
         ));
     }
     if let Network::Private(network) = network {
@@ -449,6 +458,7 @@ fn resolve_app(
     let dispensable = spec::dispensable(runtime_app, app, record.manifest.app.as_ref());
     let term = runtime.interactive.then(|| std::env::var("TERM").ok());
     let behaviour = Behaviour::of(runtime_app, record)?;
+    let share = runtime.given.share(blueprint, name, &behaviour)?;
     let terminal = runtime.interactive || behaviour.streams.input == engine::Input::Tty;
     if terminal && !behaviour.restart.is_no() {
         return Err(PrepareError::Behaviour {
@@ -464,11 +474,10 @@ fn resolve_app(
             .collect::<Result<_, _>>()?;
     let mut environment =
         environment::of_process(&app.environment, name, term.flatten().as_deref());
-    if behaviour.ready == Readiness::Notify {
+    if behaviour.ready == Readiness::Notify || share.speaks {
         mounts.push(notify_socket(pod, name));
-        environment.retain(|(variable, _)| variable != "NOTIFY_SOCKET");
-        environment.push(("NOTIFY_SOCKET".to_owned(), NOTIFY_TARGET.to_owned()));
     }
+    share.announce(&behaviour, &mut environment);
     Ok(ResolvedApp {
         name: name.to_owned(),
         identity,
@@ -478,6 +487,7 @@ fn resolve_app(
         terminal: runtime.interactive,
         dispensable,
         behaviour,
+        share,
         app: app.clone(),
     })
 }
@@ -486,7 +496,7 @@ fn resolve_app(
 fn notify_socket(pod: &Path, app: &str) -> ResolvedMount {
     ResolvedMount {
         source: pod.join(APPS).join(app).join(NOTIFY_SOCKET),
-        target: PathBuf::from(NOTIFY_TARGET),
+        target: PathBuf::from(given::NOTIFY_TARGET),
         read_only: false,
         recursive: false,
         mapped: false,
@@ -522,6 +532,8 @@ fn engine_app(
         sockets: Vec::new(),
         restart: resolved.behaviour.restart,
         ready: resolved.behaviour.ready,
+        speaks: resolved.share.speaks,
+        credentials: resolved.share.credentials,
         streams: resolved.behaviour.streams,
         log_fields: Vec::new(),
         dispensable: resolved.dispensable,

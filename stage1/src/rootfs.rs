@@ -5,6 +5,8 @@
 //! detached mounts. [`build`] runs in the app's own mount namespace, sees
 //! nothing of the host any more, and puts them in their places.
 
+mod credentials;
+
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -126,6 +128,11 @@ impl Sources {
                         Error::system("mount", what)(e)
                     })
                 }
+                MountKind::Credentials {
+                    directory,
+                    names,
+                    owner,
+                } => credentials::copy(directory, names, *owner).map(Some),
                 MountKind::New { .. } | MountKind::LegacyCgroups(_) | MountKind::PodShm { .. } => {
                     Ok(None)
                 }
@@ -378,14 +385,20 @@ fn place(root: &OwnedFd, mount: &Mount, source: Option<OwnedFd>) -> Result<Owned
         (MountKind::LegacyCgroups(hierarchies), _) => {
             return mount_cgroups(root, mount, hierarchies).map_err(|e| failed().because(e));
         }
-        (MountKind::Bind { .. } | MountKind::PodShm { .. }, Some(source)) => {
+        (
+            MountKind::Bind { .. } | MountKind::PodShm { .. } | MountKind::Credentials { .. },
+            Some(source),
+        ) => {
             let kind = match resolve::file_type(&source).map_err(|e| failed().because(e))? {
                 FileType::Directory => Kind::Directory,
                 _ => Kind::File,
             };
             (source, at(kind)?)
         }
-        (MountKind::Bind { .. } | MountKind::PodShm { .. }, None) => {
+        (
+            MountKind::Bind { .. } | MountKind::PodShm { .. } | MountKind::Credentials { .. },
+            None,
+        ) => {
             return Err(failed().because(io::Error::from(Errno::BADF)));
         }
     };

@@ -54,8 +54,18 @@ pub enum Order {
         /// The app's place in the pod's list.
         app: u16,
     },
-    /// Pass a signal on to all apps.
-    Signal(i32),
+    /// Pass a signal on to one app or to all.
+    Signal {
+        /// Its number.
+        signal: i32,
+        /// The app's place in the pod's list.
+        app: Option<u16>,
+    },
+    /// Stop all apps in order, this one by SIGABRT.
+    Abort {
+        /// The app's place in the pod's list.
+        app: u16,
+    },
     /// Stop all apps in order, each with its own signal and grace.
     Stop,
     /// Stop all apps now.
@@ -176,7 +186,8 @@ impl Message for Order {
                 app.into(),
                 i32::from(unified) | i32::from(devices) << 1 | i32::from(unresolved) << 2,
             ],
-            Self::Signal(signal) => [2, signal, 0],
+            Self::Signal { signal, app } => [2, signal, app.map_or(-1, i32::from)],
+            Self::Abort { app } => [10, app.into(), 0],
             Self::Stop => [3, 0, 0],
             Self::Kill => [4, 0, 0],
             Self::Again { app } => [5, app.into(), 0],
@@ -196,7 +207,13 @@ impl Message for Order {
                 devices: flags & 2 != 0,
                 unresolved: flags & 4 != 0,
             },
-            [2, signal, _] => Self::Signal(signal),
+            [2, signal, app] => Self::Signal {
+                signal,
+                app: u16::try_from(app).ok(),
+            },
+            [10, app, _] => Self::Abort {
+                app: u16::try_from(app).ok()?,
+            },
             [3, ..] => Self::Stop,
             [4, ..] => Self::Kill,
             [5, app, _] => Self::Again {
@@ -430,7 +447,15 @@ mod tests {
             Order::Piece,
             Order::Add { app: 10 },
             Order::StopApp { app: 11 },
-            Order::Signal(1),
+            Order::Signal {
+                signal: 1,
+                app: None,
+            },
+            Order::Signal {
+                signal: 1,
+                app: Some(7),
+            },
+            Order::Abort { app: 2 },
             Order::Stop,
             Order::Kill,
         ] {

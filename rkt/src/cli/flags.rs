@@ -88,9 +88,20 @@ pub(crate) struct AppFlags {
     /// Signal that asks it to stop [default: what the image says, else SIGTERM]
     #[arg(long, value_name = "SIGNAL", value_parser = values::signal)]
     pub(crate) stop_signal: Option<String>,
-    /// Time from that signal to SIGKILL [default: 10s]
+    /// Time from that signal to SIGKILL; a bare number is seconds [default: 10s]
     #[arg(long, value_name = "DURATION", value_parser = values::grace)]
     pub(crate) stop_timeout: Option<u32>,
+    /// Whether it may speak to the service manager for the pod by sd_notify (watchdog, status,
+    /// reload, more time): unit or none [default: unit for a pod's only app]
+    #[arg(long, value_name = "WHOSE", value_parser = ["unit", "none"])]
+    pub(crate) notify_access: Option<String>,
+    /// Credentials of the unit that it gets, or "*" [default: "*" for a pod's only app]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub(crate) credentials: Vec<String>,
+    /// Sockets of the unit that it gets besides those of its ports, or "*" [default: "*" for a
+    /// pod's only app]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    pub(crate) sockets: Vec<String>,
     /// Standard input: null, stream or tty (see rkt attach) [default: null]
     #[arg(long, value_name = "MODE", value_parser = values::stdin)]
     pub(crate) stdin: Option<String>,

@@ -27,7 +27,8 @@ pub(crate) use global::Global;
 pub(crate) use help::{bash_completion, man_pages, print_help};
 pub(crate) use images::{Images, TypedImage};
 pub(crate) use values::{
-    KeyValue, SeccompFlag, WaitTime, boolean, duration, go_duration, mnt_volume, pairs, volume,
+    KeyValue, SeccompFlag, WaitTime, boolean, duration, go_duration, grace, mnt_volume, pairs,
+    volume,
 };
 
 use crate::failure::{FAILURE, Failure, Outcome};

@@ -59,8 +59,12 @@ pub(crate) fn signal(s: &str) -> Result<String, BadValue> {
     Ok(s.to_owned())
 }
 
-/// The seconds of a grace period.
+/// The seconds of a grace period; a bare number is as many.
 pub(crate) fn grace(s: &str) -> Result<u32, BadValue> {
+    if let Ok(seconds) = s.parse::<u32>() {
+        let period = Duration::from_secs(seconds.into());
+        return behaviour::grace_seconds(period).map_err(BadValue::from);
+    }
     behaviour::grace_seconds(duration(s)?).map_err(BadValue::from)
 }
 

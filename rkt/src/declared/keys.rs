@@ -92,20 +92,22 @@ pub(super) const APP: &[Key] = &[
     key("Ready", "ready", Kind::One),
     key("StopSignal", "stop-signal", Kind::One),
     key("StopTimeout", "stop-timeout", Kind::One),
+    key("NotifyAccess", "notify-access", Kind::One),
+    key("Credentials", "credentials", Kind::Joined),
+    key("Sockets", "sockets", Kind::Joined),
+    key("StandardInput", "stdin", Kind::One),
+    key("StandardOutput", "stdout", Kind::One),
+    key("StandardError", "stderr", Kind::One),
 ];
 
-/// Keys of `[Service]` whose value is rkt's business.
-pub(super) const OURS: &[&str] = &[
-    "ExecStart",
-    "Type",
-    "RemainAfterExit",
-    "GuessMainPID",
-    "PIDFile",
-    "BusName",
-];
+/// `[App] StopTimeout=`.
+pub(super) const STOP_TIMEOUT: &str = "StopTimeout";
+
+/// `[App] NotifyAccess=`.
+pub(super) const NOTIFY_ACCESS: &str = "NotifyAccess";
 
 /// The sections of a pod file; an app's name follows `App`.
-pub(super) const SECTIONS: &[&str] = &["Pod", "App", "Unit", "Service", "Install"];
+pub(super) const SECTIONS: &[&str] = &["Pod", "App", "Unit", "Service", "Socket", "Install"];
 
 /// Systemd's booleans (systemd.syntax(7)).
 pub(super) fn boolean(value: &str) -> Option<bool> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use manifests::unit_file::{self, Assignment, Place, Section, SyntaxError, UnitFile};
 
 use super::keys::{self, Key, Kind};
-use super::{Problem, Problems};
+use super::{Problem, Problems, service};
 use crate::cli;
 
 /// The words behind `rkt` of the two commands.
@@ -35,7 +35,7 @@ fn what(section: &Section) -> Result<What<'_>, SyntaxError> {
     match name {
         "Pod" => Ok(What::Pod),
         "Service" => Ok(What::Service),
-        "Unit" | "Install" => Ok(What::Other),
+        "Unit" | "Install" | "Socket" => Ok(What::Other),
         // As in units: other programs' sections (systemd.unit(5)).
         _ if name.starts_with("X-") => Ok(What::Other),
         "App" => Err(wrong(
@@ -45,7 +45,10 @@ fn what(section: &Section) -> Result<What<'_>, SyntaxError> {
         _ => {
             let near = keys::nearest(name, keys::SECTIONS.iter().copied());
             let hint = near.map_or_else(
-                || "there are [Pod], [App NAME], [Unit], [Service] and [Install]".to_owned(),
+                || {
+                    "there are [Pod], [App NAME], [Unit], [Service], [Socket] and [Install]"
+                        .to_owned()
+                },
                 |near| format!("did you mean [{near}]?"),
             );
             Err(wrong(
@@ -70,12 +73,15 @@ impl CommandLine {
     /// Everything that is wrong.
     pub(super) fn of(unit: &UnitFile, path: &Path) -> Result<Self, Problems> {
         let mut problems = Vec::new();
-        let mut reader = Reader::default();
+        let mut reader = Reader {
+            ends_with_the_unit: service::limits_stop(unit),
+            ..Reader::default()
+        };
         for section in &unit.sections {
             let read = match what(section) {
                 Ok(What::Pod) => reader.pod(section),
                 Ok(What::App(name)) => reader.app(section, name),
-                Ok(What::Service) => only_systemds(section),
+                Ok(What::Service) => service::check(section, unit),
                 Ok(What::Other) => Vec::new(),
                 Err(e) => vec![e],
             };
@@ -139,26 +145,12 @@ impl CommandLine {
     }
 }
 
-fn only_systemds(section: &Section) -> Vec<SyntaxError> {
-    let ours = |a: &&Assignment| keys::OURS.contains(&a.key.as_str());
-    section
-        .assignments
-        .iter()
-        .filter(ours)
-        .map(|a| {
-            let reason = format!(
-                "{}= is made by rkt from [Pod] and [App NAME]; leave it out",
-                a.key
-            );
-            wrong(&a.place, reason)
-        })
-        .collect()
-}
-
 /// Collects the words of the sections.
 #[derive(Default)]
 struct Reader {
     has_manifest: bool,
+    /// The unit says how long its only app may take to stop.
+    ends_with_the_unit: bool,
     global: Vec<String>,
     pull_policy: Vec<String>,
     pod: Vec<String>,
@@ -203,6 +195,10 @@ impl Reader {
                 Err(e) => problems.push(e),
             }
         }
+        if self.ends_with_the_unit {
+            self.apps
+                .push(format!("--stop-timeout={}", service::UNLIMITED));
+        }
         let mut arguments = Vec::new();
         for assignment in section.all(keys::ARGUMENTS) {
             match split(assignment) {
@@ -230,6 +226,10 @@ impl Reader {
         if !self.images.is_empty() {
             fetch.extend(self.global.iter().cloned());
             fetch.push("fetch".into());
+            if self.pull_policy.is_empty() {
+                // What is stored need not be asked for at each start.
+                fetch.push("--pull-policy=new".into());
+            }
             fetch.extend(self.pull_policy);
             fetch.extend(self.images);
         }

@@ -14,6 +14,7 @@
 mod find;
 mod keys;
 mod line;
+mod service;
 mod units;
 
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use manifests::unit_file::{Section, UnitFile, quote};
 
 use super::line::CommandLine;
-use super::{PodFile, Problems};
+use super::{PodFile, Problems, service};
 
 /// A file of a unit.
 #[derive(Debug, PartialEq, Eq)]
@@ -56,22 +56,50 @@ impl Units {
             "ExecStopPost=-{} rm --uuid-file={UUID_FILE}",
             quote(&rkt)
         );
+        if let Some(seconds) = service::stop_timeout(unit) {
+            let _ = writeln!(text, "TimeoutStopSec={seconds}");
+        }
+        let socket = unit.get("Socket");
+        let socket = socket.map(|section| (section, format!("{}.socket", file.name)));
+        if let Some((_, name)) = &socket {
+            let _ = writeln!(text, "Sockets={name}");
+        }
         copied(&mut text, unit.get("Service"));
-        let mut units = vec![Unit {
-            name: name.clone(),
-            text,
-        }];
+        let mut links = links(unit.get("Install"), &name);
+        let mut units = vec![Unit { name, text }];
+        if let Some((section, name)) = socket {
+            links.extend(socket_link(&name));
+            units.push(Unit {
+                text: socket_text(file, section),
+                name,
+            });
+        }
         if !line.fetch.is_empty() {
             units.push(Unit {
                 name: fetching,
                 text: fetching_text(file, &rkt, line),
             });
         }
-        Self {
-            units,
-            links: links(unit.get("Install"), &name),
-        }
+        Self { units, links }
     }
+}
+
+/// The socket unit that starts the pod when somebody connects.
+fn socket_text(file: &PodFile, section: &Section) -> String {
+    let mut text = header(file);
+    text.push_str("\n[Unit]\n");
+    let _ = writeln!(text, "Description=Sockets of pod {}", escaped(&file.name));
+    source(&mut text, &file.path);
+    text.push_str("\n[Socket]\n");
+    copied(&mut text, Some(section));
+    text
+}
+
+/// Sockets listen from boot on; which instance of a template does, somebody
+/// has to say.
+fn socket_link(name: &str) -> Option<(PathBuf, String)> {
+    let link = Path::new("sockets.target.wants").join(name);
+    (!name.ends_with("@.socket")).then(|| (link, format!("../{name}")))
 }
 
 /// For `web@.pod` the fetching unit is a template as well.
@@ -224,7 +252,11 @@ mod tests {
         let start = " run --uuid-file-save=%t/rkt-%N.uuid --pull-policy=never docker://a \
                      --name=a -- \"$$x\" %i ---\n";
         assert!(service.contains(start), "{service}");
-        assert!(made.units[1].text.contains(" fetch docker://a\n"));
+        assert!(
+            made.units[1]
+                .text
+                .contains(" fetch --pull-policy=new docker://a\n")
+        );
         assert_eq!(
             made.links,
             [
@@ -235,6 +267,24 @@ mod tests {
                 ("www.service".into(), "web.service".to_owned()),
             ]
         );
+    }
+
+    #[test]
+    fn sockets_are_a_unit_that_starts_the_pod() {
+        let made = units(
+            "web",
+            "[App a]\nImage=docker://a\n[Socket]\nListenStream=80\nFileDescriptorName=http\n",
+        );
+        let socket = &made.units[1];
+        assert_eq!(socket.name, "web.socket");
+        assert!(
+            socket
+                .text
+                .ends_with("[Socket]\nListenStream=80\nFileDescriptorName=http\n")
+        );
+        assert!(made.units[0].text.contains("\nSockets=web.socket\n"));
+        let link = "sockets.target.wants/web.socket";
+        assert_eq!(made.links, [(link.into(), "../web.socket".to_owned())]);
     }
 
     #[test]

@@ -29,6 +29,7 @@ fn app(uid: u32, isolators: Value) -> ResolvedApp {
         terminal: false,
         dispensable: Vec::new(),
         behaviour: crate::behaviour::Behaviour::default(),
+        share: crate::given::Share::default(),
     }
 }
 

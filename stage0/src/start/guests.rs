@@ -235,6 +235,7 @@ impl Changing {
             metadata: None,
             sockets: crate::sockets::Passed::default(),
             unpack: kept.unpack,
+            given: crate::given::Given::default(),
         };
         let mut apps = resolve_apps(
             (&path, &path),

@@ -381,6 +381,16 @@ impl App {
         Ok(())
     }
 
+    /// Asks it to end with a trace of where it hangs, unless it was asked to
+    /// end already.
+    pub(super) fn abort(&mut self) {
+        self.stop_signal = libc::SIGABRT;
+        self.condemned = true;
+        if self.deadline.is_none() {
+            self.stop();
+        }
+    }
+
     /// Asks it to stop, or kills it when its time is over.
     pub(super) fn stop(&mut self) {
         let Some(pid) = self.main else { return };

@@ -421,9 +421,19 @@ impl Init {
                     self.let_go()?;
                 }
             }
-            Order::Signal(signal) => {
-                for pid in self.apps.values().filter_map(|app| app.main) {
-                    kill(pid, signal);
+            Order::Signal { signal, app: only } => {
+                for (index, app) in &self.apps {
+                    if let Some(pid) = app.main
+                        && only.is_none_or(|only| only == *index)
+                    {
+                        kill(pid, signal);
+                    }
+                }
+            }
+            Order::Abort { app } => {
+                self.stopping = true;
+                if let Some(app) = self.apps.get_mut(&app) {
+                    app.abort();
                 }
             }
             Order::Again { app } => {

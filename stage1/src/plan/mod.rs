@@ -90,6 +90,8 @@ pub struct App {
     pub probe: Option<Process>,
     /// When it is ready.
     pub ready: Readiness,
+    /// It may speak to the service manager.
+    pub speaks: bool,
     /// Whether it is started again.
     pub restart: Restart,
     /// What is behind its standard descriptors.
@@ -279,6 +281,10 @@ impl App {
                 .iter()
                 .flatten()
                 .map(|mount| Mount::new(mount, label, host))
+                .chain(app.credentials.map(|credentials| {
+                    let owner = (process.uid, process.gid);
+                    Ok(Mount::of_credentials(credentials, owner))
+                }))
                 .collect::<Result<_>>()?,
             devices,
             masked: paths(linux.and_then(|l| l.masked_paths().as_ref())),
@@ -306,6 +312,7 @@ impl App {
                 Readiness::Started | Readiness::Notify => None,
             },
             ready: app.ready,
+            speaks: app.speaks,
             sockets: app.sockets,
             restart: app.restart,
             streams: app.streams,

@@ -33,6 +33,23 @@ pub struct Mount {
 }
 
 impl Mount {
+    pub(super) fn of_credentials(credentials: engine::Credentials, owner: (u32, u32)) -> Self {
+        Self {
+            target: credentials.target,
+            kind: MountKind::Credentials {
+                directory: credentials.directory,
+                names: credentials.names,
+                owner,
+            },
+            // Those of the source, which is made as it has to be.
+            set: MountAttributes::empty(),
+            clear: MountAttributes::empty(),
+            set_below: MountAttributes::empty(),
+            clear_below: MountAttributes::empty(),
+            propagation: None,
+        }
+    }
+
     /// Whether it is the file in the pod directory that says what the pod's
     /// networks say of name resolution.
     pub fn is_resolv_conf_of_pod(&self) -> bool {
@@ -66,6 +83,16 @@ pub enum MountKind {
         /// Its parameters.
         parameters: Vec<Parameter>,
     },
+    /// Copies of some of the files of a directory of the host, in memory that
+    /// is not swapped, for this user and group alone.
+    Credentials {
+        /// The directory.
+        directory: PathBuf,
+        /// The files' names.
+        names: Vec<String>,
+        /// Whose the copies are.
+        owner: (u32, u32),
+    },
     /// The v1 hierarchies with these controllers, each in a directory of its
     /// own, as the app's cgroup namespace shows them.
     LegacyCgroups(Vec<String>),
@@ -78,7 +105,7 @@ impl MountKind {
         match self {
             Self::LegacyCgroups(_) => true,
             Self::New { fs_type, .. } => fs_type.as_bytes() == b"cgroup2",
-            Self::Bind { .. } | Self::PodShm { .. } => false,
+            Self::Bind { .. } | Self::PodShm { .. } | Self::Credentials { .. } => false,
         }
     }
 }

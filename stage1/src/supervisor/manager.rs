@@ -8,6 +8,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 
+use super::notify::Said;
+
 /// The variable that names the manager's socket.
 const SOCKET: &str = "NOTIFY_SOCKET";
 
@@ -16,6 +18,8 @@ const SOCKET: &str = "NOTIFY_SOCKET";
 pub(super) struct Manager {
     socket: Option<(UnixDatagram, SocketAddr)>,
     ready: bool,
+    /// The app that may has told its status, so ours is not wanted.
+    told: bool,
 }
 
 impl Manager {
@@ -26,26 +30,48 @@ impl Manager {
         Self {
             socket: address.and_then(|address| Some((UnixDatagram::unbound().ok()?, address))),
             ready: false,
+            told: false,
         }
+    }
+
+    /// There is one.
+    pub(super) fn is_there(&self) -> bool {
+        self.socket.is_some()
     }
 
     /// All apps are ready. Said once.
     pub(super) fn ready(&mut self, apps: usize) {
         if !std::mem::replace(&mut self.ready, true) {
             let s = if apps == 1 { "" } else { "s" };
-            self.tell(&format!("READY=1\nSTATUS={apps} app{s} running"));
+            match self.told {
+                true => self.tell(b"READY=1"),
+                false => self.tell(format!("READY=1\nSTATUS={apps} app{s} running").as_bytes()),
+            }
+        }
+    }
+
+    /// What the app that may speak to the manager says. That it is ready is
+    /// heard from it when all are, and after that at the end of each reload.
+    pub(super) fn pass_on(&mut self, said: &Said<'_>) {
+        let mut lines: Vec<&[u8]> = said.passed_on().collect();
+        self.told |= lines.iter().any(|line| line.starts_with(b"STATUS="));
+        if self.ready && said.is_ready() {
+            lines.push(b"READY=1");
+        }
+        if !lines.is_empty() {
+            self.tell(&lines.join(&b'\n'));
         }
     }
 
     /// The pod is told to stop.
     pub(super) fn stopping(&self) {
-        self.tell("STOPPING=1\nSTATUS=stopping the apps");
+        self.tell(b"STOPPING=1\nSTATUS=stopping the apps");
     }
 
-    fn tell(&self, state: &str) {
+    fn tell(&self, state: &[u8]) {
         if let Some((socket, address)) = &self.socket {
             // A manager that is gone has no use for it.
-            let _unheard = socket.send_to_addr(state.as_bytes(), address);
+            let _unheard = socket.send_to_addr(state, address);
         }
     }
 }
@@ -74,6 +100,7 @@ mod tests {
                 address(&path.into_os_string()).unwrap(),
             )),
             ready: false,
+            told: false,
         };
         manager.ready(1);
         manager.ready(1);

@@ -5,7 +5,10 @@
 //! outwards. When the pod is over it gives back what the pod had of the host.
 //!
 //! SIGTERM or SIGINT   once: stop in order; twice: kill; thrice: kill PID 1
-//! other signals       passed on to the apps
+//! SIGABRT             stop in order, the app that speaks to the service manager
+//!                     by SIGABRT: what a watchdog of systemd sends
+//! other signals       passed on to the app that speaks to the service manager,
+//!                     without one to all
 //! SIGKILL             the init's parent-death signal kills the pod at once
 //!
 //! Invariant: the pod's record of cgroups is written before the first of them
@@ -27,10 +30,12 @@ pub mod terminal;
 use std::os::fd::OwnedFd;
 
 use manifests::engine::{self, AppStatus, Ending, Logs, PID_FILE, PPID_FILE, Pod, Readiness};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags};
-use rustix::process::{Pid, WaitOptions, pidfd_send_signal, waitpid};
+use rustix::process::{
+    DumpableBehavior, Pid, WaitOptions, pidfd_send_signal, set_dumpable_behavior, waitpid,
+};
 use sys::device_filter::Instruction;
 use sys::process::{Fork, Namespaces, SingleThread};
 
@@ -54,7 +59,7 @@ use relay::Relay;
 use terminal::RawTerminal;
 
 /// Signals that the supervisor acts on or passes on.
-const WATCHED: [Signal; 8] = [
+const WATCHED: [Signal; 9] = [
     Signal::SIGTERM,
     Signal::SIGINT,
     Signal::SIGHUP,
@@ -62,6 +67,7 @@ const WATCHED: [Signal; 8] = [
     Signal::SIGUSR1,
     Signal::SIGUSR2,
     Signal::SIGALRM,
+    Signal::SIGABRT,
     Signal::SIGWINCH,
 ];
 
@@ -166,11 +172,36 @@ pub fn run(uuid: &str) -> Result<i32> {
         supervisor.kill_init();
     }
     timings.mark("teardown");
+    let is_managed = supervisor.manager.is_there();
     let finished = supervisor.finish();
     timings.mark("end");
     drop(inherited.lock);
     ran?;
-    finished
+    let end = finished?;
+    if let (End::Signal(signal), true) = (end, is_managed) {
+        die_of(signal);
+    }
+    Ok(end.status())
+}
+
+/// Ends this process by the signal that ended an app: to a service manager,
+/// which tells a signal from a status and SIGTERM from SIGSEGV, the pod's end
+/// is its app's. Comes back for one that ends nobody.
+fn die_of(signal: i32) {
+    // The app's memory is of interest, ours is not.
+    let none = rustix::process::Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _as_it_was = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    let _as_it_is = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    sys::signals::reset_dispositions();
+    if let Ok(signal) = Signal::try_from(signal) {
+        let mut set = SigSet::empty();
+        set.add(signal);
+        let _blocked = set.thread_unblock();
+    }
+    let _survived = sys::signals::send(std::process::id() as i32, signal);
 }
 
 /// What the apps need from the host, mapped and cut off from it.
@@ -215,7 +246,9 @@ struct AppRecord {
     name: String,
     status: AppStatus,
     ready: Readiness,
-    /// Where it says that it is ready.
+    /// It may speak to the service manager.
+    speaks: bool,
+    /// Where it says that it is ready, and what else it has to say.
     notify: Option<OwnedFd>,
     /// It has been ready once.
     reached: bool,
@@ -231,8 +264,9 @@ impl AppRecord {
         Ok(Self {
             name: app.name.clone(),
             status: AppStatus::default(),
-            notify: notify::open(&app.name, &app.ready)?,
+            notify: notify::open(app)?,
             ready: app.ready.clone(),
+            speaks: app.speaks,
             reached: false,
             over: false,
             oom_kills: 0,
@@ -268,8 +302,8 @@ struct Supervisor {
     manager: Manager,
     systemd: Systemd,
     pins: Vec<OwnedFd>,
-    /// The status of the first app that failed.
-    verdict: Option<i32>,
+    /// The end of the first app that failed.
+    verdict: Option<End>,
     /// Why the whole pod failed, as its init told it.
     failure: Option<String>,
     /// How often we were asked to stop.
@@ -441,10 +475,7 @@ impl Supervisor {
                 .zip(&ready[notify_at..control_at])
                 .filter_map(|(app, ready)| ready.then_some(app))
             {
-                let socket = self.apps[usize::from(app)].notify.as_ref();
-                if socket.is_some_and(notify::hear) {
-                    self.note_ready(app);
-                }
+                self.listen_to(app);
             }
             if ready[control_at..fixed].contains(&true) {
                 self.take_orders(&ready[control_at..fixed])?;
@@ -465,7 +496,18 @@ impl Supervisor {
                     }
                 }
                 libc::SIGTERM | libc::SIGINT => self.stop()?,
-                other => self.order(&Order::Signal(other))?,
+                libc::SIGABRT => {
+                    self.asked += 1;
+                    self.manager.stopping();
+                    match self.speaker() {
+                        Some(app) => self.order(&Order::Abort { app })?,
+                        None => self.order(&Order::Kill)?,
+                    }
+                }
+                signal => {
+                    let app = self.speaker();
+                    self.order(&Order::Signal { signal, app })?;
+                }
             }
         }
         Ok(())
@@ -481,6 +523,32 @@ impl Supervisor {
             _ => self.kill_init(),
         }
         Ok(())
+    }
+
+    /// The app that may speak to the service manager.
+    fn speaker(&self) -> Option<u16> {
+        let place = self.apps.iter().position(|app| app.speaks && !app.over)?;
+        u16::try_from(place).ok()
+    }
+
+    /// Takes what an app says of itself.
+    fn listen_to(&mut self, app: u16) {
+        let index = usize::from(app);
+        let (mut buffer, mut ready) = ([0; notify::LONGEST], false);
+        let record = &self.apps[index];
+        while let Some(said) = record
+            .notify
+            .as_ref()
+            .and_then(|socket| notify::hear(socket, &mut buffer))
+        {
+            ready |= said.is_ready();
+            if record.speaks {
+                self.manager.pass_on(&said);
+            }
+        }
+        if ready && record.ready == Readiness::Notify {
+            self.note_ready(app);
+        }
     }
 
     fn order(&self, order: &Order) -> Result<()> {
@@ -641,7 +709,7 @@ impl Supervisor {
 
     fn note_end(&mut self, app: u16, end: End, again: bool) {
         if end.status() != 0 && !again && !self.mutable {
-            self.verdict.get_or_insert(end.status());
+            self.verdict.get_or_insert(end);
         }
         let index = usize::from(app);
         let mut oom_killed = false;
@@ -706,7 +774,7 @@ impl Supervisor {
     }
 
     /// Gives back what the pod had, and judges it.
-    fn finish(mut self) -> Result<i32> {
+    fn finish(mut self) -> Result<End> {
         let status = waitpid(Pid::from_raw(self.pid), WaitOptions::empty())
             .map_err(Error::system("wait for", "the pod's init"))?;
         let end = status.map_or(End::Code(0), |(_, status)| End::of(status));
@@ -733,7 +801,7 @@ impl Supervisor {
             }
         }
         heard.and(removed)?;
-        Ok(self.verdict.unwrap_or(0))
+        Ok(self.verdict.unwrap_or(End::Code(0)))
     }
 
     /// The init did not end in order, and the apps with it.
@@ -745,7 +813,7 @@ impl Supervisor {
                 "run: the pod's init was killed by signal {signal}, and its apps with it"
             ));
         }
-        self.verdict.get_or_insert(end.status());
+        self.verdict.get_or_insert(end);
         for index in 0..self.apps.len() {
             let status = &self.apps[index].status;
             if status.started.is_some() && status.finished.is_none() {
