@@ -15,6 +15,7 @@ use manifests::appc::{App, PodManifest};
 use manifests::engine::{self, Protocol};
 use rustix::net::sockopt::socket_type;
 use rustix::net::{SocketType, getsockname};
+use serde::{Deserialize, Serialize};
 
 use crate::behaviour::Names;
 
@@ -23,11 +24,17 @@ const UNNAMED: &str = "unknown";
 
 /// The sockets, in the order in which they were passed.
 #[derive(Debug, Default)]
-pub struct Passed(Vec<Socket>);
+pub struct Passed {
+    descriptors: Vec<OwnedFd>,
+    list: List,
+}
 
-#[derive(Debug)]
+/// What is known of them.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct List(Vec<Socket>);
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct Socket {
-    descriptor: OwnedFd,
     /// What the service manager calls it.
     name: String,
     /// What it listens on, where that is a port.
@@ -49,22 +56,30 @@ impl Passed {
         let taken = sys::descriptors::take_passed(count.unwrap_or(0) as usize)?;
         let names = std::env::var("LISTEN_FDNAMES").unwrap_or_default();
         let named = names.split(':').chain(std::iter::repeat(UNNAMED));
-        let sockets = taken.into_iter().zip(named);
-        Ok(Self(
-            sockets.map(|(fd, name)| Socket::new(fd, name)).collect(),
-        ))
+        let sockets = taken.iter().zip(named);
+        Ok(Self {
+            list: List(sockets.map(|(fd, name)| Socket::new(fd, name)).collect()),
+            descriptors: taken,
+        })
     }
 
     /// None was passed.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.descriptors.is_empty()
     }
 
     /// The descriptors.
     pub(crate) fn descriptors(&self) -> impl Iterator<Item = &OwnedFd> {
-        self.0.iter().map(|socket| &socket.descriptor)
+        self.descriptors.iter()
     }
 
+    /// What is known of them.
+    pub(crate) fn list(&self) -> &List {
+        &self.list
+    }
+}
+
+impl List {
     /// The sockets that an app's ports ask for.
     pub(crate) fn of_ports(&self, manifest: &PodManifest, app: &App) -> Vec<engine::Socket> {
         let mut sockets = Vec::new();
@@ -140,20 +155,19 @@ impl Passed {
 }
 
 impl Socket {
-    fn new(descriptor: OwnedFd, name: &str) -> Self {
+    fn new(descriptor: &OwnedFd, name: &str) -> Self {
         let at = || {
             let protocol = match socket_type(descriptor.as_fd()).ok()? {
                 SocketType::STREAM => Protocol::Tcp,
                 SocketType::DGRAM => Protocol::Udp,
                 _ => return None,
             };
-            let address = std::net::SocketAddr::try_from(getsockname(&descriptor).ok()?).ok()?;
+            let address = std::net::SocketAddr::try_from(getsockname(descriptor).ok()?).ok()?;
             Some((protocol, address.port()))
         };
         Self {
             at: at(),
             name: name.to_owned(),
-            descriptor,
         }
     }
 }

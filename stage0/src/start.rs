@@ -392,20 +392,25 @@ fn give_sockets(
     passed: &Passed,
     tell: &mut dyn FnMut(&str),
 ) {
-    let mut given = Vec::new();
+    let (mut given, list) = (Vec::new(), passed.list());
     for (app, section) in apps.iter_mut().zip(sections(blueprint)) {
-        app.sockets = passed.of_ports(&blueprint.manifest, section);
+        app.sockets = list.of_ports(&blueprint.manifest, section);
         given.extend(app.sockets.iter().cloned());
     }
     let by_ports = given.clone();
     let only = apps.len() == 1;
     for (app, runtime_app) in apps.iter_mut().zip(&blueprint.manifest.apps) {
         let wanted = behaviour::sockets(runtime_app).or_else(|| only.then_some(Names::All));
-        let named = passed.of_names(wanted.as_ref(), &by_ports, app, tell);
+        let named = list.of_names(wanted.as_ref(), &by_ports, app, tell);
         given.extend(named.iter().cloned());
         app.sockets.extend(named);
     }
-    for unused in passed.unused(&given) {
+    // Where apps come later, what nobody has yet waits for them.
+    let unused = match guests::takes_them(&blueprint.manifest) {
+        true => Vec::new(),
+        false => list.unused(&given),
+    };
+    for unused in unused {
         tell(&format!(
             "warning: no app gets the socket that was passed as {unused}: none has a \
              socket-activated port for it, or asks for it by --sockets"

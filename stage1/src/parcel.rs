@@ -2,8 +2,8 @@
 //!
 //! The init of a pod sees nothing of the host, so the supervisor takes hold of
 //! what the app needs of it and sends descriptors: the app's specification
-//! with what else is to be said, its filter, its standard descriptors, and its
-//! root and volumes as detached mounts. The init plans the app anew from them.
+//! with what else is to be said, its filter, its standard descriptors and
+//! sockets, and its root and volumes as detached mounts. The init plans the app anew from them.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
@@ -32,6 +32,8 @@ struct Letter {
     label: Option<(bool, String)>,
     legacy: Option<Vec<String>>,
     stdio: [bool; 3],
+    /// Names of its sockets.
+    sockets: Vec<String>,
     terminal: bool,
     null: bool,
     /// How many devices come along.
@@ -72,9 +74,9 @@ impl Parcel {
             output,
             error,
             terminal,
-            // Passed when the pod started, before this app was there.
-            sockets: _,
+            sockets,
         } = self.stdio;
+        let (sockets, names): (Vec<_>, Vec<_>) = sockets.into_iter().unzip();
         let process = &self.app.process;
         let letter = Letter {
             app: written,
@@ -85,6 +87,7 @@ impl Parcel {
                 .map(|label| (label.file == LABEL_FILES[1], label.value.clone())),
             legacy: self.app.legacy_hierarchies(),
             stdio: [input.is_some(), output.is_some(), error.is_some()],
+            sockets: names,
             terminal,
             null: null.is_some(),
             nodes: nodes.len(),
@@ -106,6 +109,7 @@ impl Parcel {
             pieces.push(program);
         }
         pieces.extend([input, output, error].into_iter().flatten());
+        pieces.extend(sockets);
         pieces.push(root);
         pieces.extend(null);
         pieces.extend(nodes);
@@ -157,7 +161,17 @@ impl Parcel {
             output: given(output)?,
             error: given(error)?,
             terminal: letter.terminal,
-            sockets: Vec::new(),
+            sockets: {
+                // Above the numbers that they are to have in the app.
+                let above = 3 + letter.sockets.len() as i32;
+                let names = letter.sockets.into_iter();
+                let sockets = names.map(|name| {
+                    let socket = given(true)?.ok_or_else(missing)?;
+                    let copy = rustix::io::fcntl_dupfd_cloexec(socket, above);
+                    Ok((copy.map_err(|e| failed().because(e))?, name))
+                });
+                sockets.collect::<Result<_>>()?
+            },
         };
         let root = given(true)?.ok_or_else(missing)?;
         let null = given(letter.null)?;

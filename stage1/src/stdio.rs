@@ -170,9 +170,14 @@ pub fn open(plan: &Plan, sockets: &[OwnedFd], relay: &mut Relay) -> Result<Vec<S
         .collect()
 }
 
+/// The sockets of an app among those that were passed.
+///
 /// Copies have higher numbers than those that they are to have in the app,
 /// which the originals take: nothing that is needed until then is in the way.
-fn sockets_of(app: &App, sockets: &[OwnedFd]) -> Result<Vec<(OwnedFd, String)>> {
+///
+/// # Errors
+/// [`Error::System`] when one is not there or cannot be copied.
+pub fn sockets_of(app: &App, sockets: &[OwnedFd]) -> Result<Vec<(OwnedFd, String)>> {
     let failed = || Error::attempt("pass on", "a socket");
     let copy = |wanted: &Socket| {
         let socket = sockets.get(usize::from(wanted.index));

@@ -397,7 +397,7 @@ fn sockets_that_were_passed_reach_the_app_with_their_port() {
         if !std::path::Path::new(activate).exists() {
             return tests::skip::skipped("systemd-socket-activate is not installed");
         }
-        let mut command = Cmd::new(activate)
+        let command = Cmd::new(activate)
             .args(ports.map(|port| format!("--listen=127.0.0.1:{port}")))
             .args(rkt.get_envs().filter_map(|(name, value)| {
                 // What the harness finds its processes by.
@@ -412,13 +412,17 @@ fn sockets_that_were_passed_reach_the_app_with_their_port() {
             ports.iter().all(|port| inode(*port).is_some())
         });
         let socket = |port| format!("socket:[{}]", inode(port).unwrap());
-        let expected = format!("2 web:other 1\n{}\n{}\nnone\n", socket(8081), socket(8090));
+        // The one that no port is for goes to the pod's only app.
+        let expected = format!(
+            "3 web:other:unknown 1\n{}\n{}\n{}\n",
+            socket(8081),
+            socket(8090),
+            socket(7777)
+        );
         std::net::TcpStream::connect("127.0.0.1:8081").unwrap();
-        command.wait_for("none\n");
         let out = command.wait().ok();
         assert_eq!(out.stdout, expected, "{net}: {out}");
-        let unwanted = "for the socket that was passed as number 1, tcp port 7777";
-        assert!(out.stderr.contains(unwanted), "{net}: {out}");
+        assert_eq!(out.stderr.matches("warning").count(), 0, "{net}: {out}");
     }
     // Those of another process are none of ours.
     host.rkt([
@@ -433,6 +437,74 @@ fn sockets_that_were_passed_reach_the_app_with_their_port() {
     .run()
     .ok()
     .prints("none\n");
+}
+
+/// They wait for the app that has the port.
+#[test]
+fn sockets_that_were_passed_reach_an_app_that_is_added() {
+    let activate = "/usr/bin/systemd-socket-activate";
+    if !std::path::Path::new(activate).exists() {
+        return tests::skip::skipped("systemd-socket-activate is not installed");
+    }
+    let host = host();
+    let mut aci = Aci::busybox("example.com/activated", &["/bin/sh", "-c"]);
+    aci.manifest["app"]["ports"] = serde_json::json!([
+        {"name": "web", "protocol": "tcp", "port": 8081, "socketActivated": true},
+        {"name": "more", "protocol": "tcp", "port": 8082, "socketActivated": true},
+    ]);
+    host.fetch_aci(&aci);
+    let file = host.path().join("uuid");
+    let rkt = host
+        .rkt(["app", "sandbox", "--net=none"])
+        .arg(format!("--uuid-file-save={}", file.display()))
+        .into_command();
+    let sandbox = Cmd::new(activate)
+        .args(["--listen=127.0.0.1:8081", "--listen=127.0.0.1:8082"])
+        .args(rkt.get_envs().filter_map(|(name, value)| {
+            let (name, value) = (name.to_str()?, value?.to_str()?);
+            name.starts_with("RKT_")
+                .then(|| format!("--setenv={name}={value}"))
+        }))
+        .arg(rkt.get_program())
+        .args(rkt.get_args())
+        .spawn();
+    eventually("systemd to listen", || inode(8082).is_some());
+    std::net::TcpStream::connect("127.0.0.1:8081").unwrap();
+    eventually("the UUID", || {
+        std::fs::read(&file).is_ok_and(|text| text.len() == 36)
+    });
+    let by_file = format!("--uuid-file={}", file.display());
+    host.rkt(["status", "--wait-ready=20s", &by_file])
+        .run()
+        .ok();
+    let script = "echo $LISTEN_FDS $LISTEN_FDNAMES $((LISTEN_PID == $$)); \
+                  for fd in 3 4 5; do readlink /proc/self/fd/$fd || echo none; done";
+    let add = ["app", "add", &by_file, "example.com/activated", "--name=a"];
+    host.rkt(add).args(["--", script]).run().ok();
+    let socket = |port| format!("socket:[{}]", inode(port).unwrap());
+    let lines = [
+        "2 web:more 1".to_owned(),
+        socket(8081),
+        socket(8082),
+        "none".to_owned(),
+    ];
+    // Again and again.
+    for _ in 0..2 {
+        host.rkt(["app", "start", &by_file, "--app=a"]).run().ok();
+        eventually("its end", || {
+            let list = host.rkt(["app", "list", &by_file]).run().ok();
+            list.stdout.contains("exited")
+        });
+    }
+    host.rkt(["stop", &by_file]).run().ok();
+    let out = sandbox.wait().ok();
+    let said: Vec<&str> = out
+        .stdout
+        .lines()
+        .filter_map(|line| line.strip_prefix("[a] "))
+        .collect();
+    assert_eq!(said, [&lines[..], &lines[..]].concat(), "{out}");
+    assert!(!out.stderr.contains("warning"), "{out}");
 }
 
 /// The inode of the socket that listens on a TCP port.

@@ -28,11 +28,13 @@ use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketAddrUnix, SocketFla
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Runtime, StartError, resolve_apps};
+use super::{Runtime, StartError, resolve_apps, sections};
+use crate::behaviour;
 use crate::images::Images;
 use crate::metadata::Identity;
 use crate::pods::{APPS, MANIFEST, Pod, PodError, State};
 use crate::prepare::{self, Blueprint, PrepareError};
+use crate::sockets::List;
 
 /// File in the pod directory with what added apps take over from the command
 /// that started the pod.
@@ -95,6 +97,8 @@ struct Kept {
     insecure: InsecureOptions,
     unpack: bool,
     identity: Option<Identity>,
+    /// The sockets that the pod's supervisor holds for them.
+    sockets: List,
 }
 
 /// Writes down, in the directory of a pod that starts, what apps that are
@@ -110,6 +114,7 @@ pub(super) fn keep(
         insecure: runtime.insecure,
         unpack: runtime.unpack,
         identity,
+        sockets: runtime.sockets.list().clone(),
     };
     write_json(&pod.join(KEPT_FILE), &kept)
 }
@@ -249,6 +254,13 @@ impl Changing {
             Some(resolved) => {
                 if let Some(identity) = &kept.identity {
                     identity.give(resolved);
+                }
+                if let Some(section) = sections(blueprint).next() {
+                    let by_ports = kept.sockets.of_ports(&self.manifest, section);
+                    let wanted = behaviour::sockets(app);
+                    let list = &kept.sockets;
+                    let named = list.of_names(wanted.as_ref(), &by_ports, resolved, tell);
+                    resolved.sockets = [by_ports, named].concat();
                 }
                 Ok(write_json(&directory.join(APP_FILE), resolved)?)
             }

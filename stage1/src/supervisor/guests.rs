@@ -205,7 +205,7 @@ impl Supervisor {
         forget_last_mount(&app.name)?;
         let sources = Sources::open(&app, self.mapper.as_ref()).map_err(|e| e.of_app(&app.name))?;
         sources.cut_off()?;
-        let stdio = stdio::open_app(
+        let mut stdio = stdio::open_app(
             &app,
             index,
             stdio::Pod {
@@ -217,6 +217,7 @@ impl Supervisor {
             },
             &mut self.relay,
         )?;
+        stdio.sockets = stdio::sockets_of(&app, &self.sockets)?;
         let parcel = Parcel {
             app,
             sources,

@@ -122,7 +122,7 @@ pub fn run(uuid: &str) -> Result<i32> {
     let (pid, init) = match forked {
         Fork::Parent(pid, init) => (pid, init),
         Fork::Child => {
-            drop((inherited.lock, inherited.bus));
+            drop((inherited.lock, inherited.bus, inherited.sockets));
             drop((wire, signals, relay, cgroups, network));
             drop::<(Vec<AppRecord>, _)>((records, control));
             drop((mapper, own_filters));
@@ -160,6 +160,10 @@ pub fn run(uuid: &str) -> Result<i32> {
         manager: Manager::find(),
         systemd: Systemd::new(inherited.bus),
         pins: inherited.pins,
+        sockets: match mutable {
+            true => inherited.sockets,
+            false => Vec::new(),
+        },
         verdict: None,
         failure: None,
         asked: 0,
@@ -302,6 +306,8 @@ struct Supervisor {
     manager: Manager,
     systemd: Systemd,
     pins: Vec<OwnedFd>,
+    /// Those that were passed for the apps, as long as there may come more.
+    sockets: Vec<OwnedFd>,
     /// The end of the first app that failed.
     verdict: Option<End>,
     /// Why the whole pod failed, as its init told it.
