@@ -20,6 +20,7 @@ use crate::wishes::{self, Wishes};
     after_help = "\
 EXAMPLES:
     rkt run docker://busybox -- echo hello
+    rkt run --net=lan:IP=10.1.0.7,default --port=http:127.0.0.1:8080 example.com/web
     rkt run --net=host --volume=data,kind=host,source=/srv/data \\
         example.com/web:1.0 --mount=volume=data,target=/data
     rkt run example.com/app --name=app -- --verbose --- example.com/log --exec=/bin/tail -- -f /log

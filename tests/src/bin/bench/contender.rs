@@ -215,6 +215,26 @@ impl Arena {
     }
 }
 
+/// Waits until nothing else runs on this machine, and not for ever where
+/// something always does. What a contender leaves behind for others to take
+/// away, a network namespace for the kernel, a container for podman's helper,
+/// is not the next contender's.
+fn settle() {
+    let until = Instant::now() + Duration::from_millis(500);
+    let mut quiet = 0;
+    while quiet < 5 && Instant::now() < until {
+        thread::sleep(Duration::from_millis(2));
+        quiet = if is_alone() { quiet + 1 } else { 0 };
+    }
+}
+
+/// Whether no task but this one is running or wants to, by proc_stat(5).
+fn is_alone() -> bool {
+    let text = std::fs::read_to_string("/proc/stat").unwrap_or_default();
+    let mut lines = text.lines();
+    lines.find_map(|line| line.strip_prefix("procs_running ")) == Some("1")
+}
+
 /// Runs every contender once per round, `between` after each round, and fills
 /// the report with milliseconds.
 pub(crate) fn interleave(
@@ -233,6 +253,7 @@ pub(crate) fn interleave(
             if failed.is_some() {
                 continue;
             }
+            settle();
             match arena.time(contender) {
                 // The first round warms caches and is not counted.
                 Ok(_) if round == 0 => {}

@@ -58,8 +58,13 @@ pub(crate) fn without_rlimits(host: &Host) -> PathBuf {
 pub(crate) fn with_networks_by(host: &Host, backend: &str) -> PathBuf {
     let networks = host.path().join(format!("podman-networks-{backend}"));
     fs::create_dir_all(&networks).unwrap();
+    // Both would take the same otherwise, and both are there at once.
+    let subnet = match backend {
+        "netavark" => "10.90.0.0/16",
+        _ => "10.91.0.0/16",
+    };
     let more = format!(
-        "[network]\nnetwork_backend={backend:?}\nnetwork_config_dir={:?}\n",
+        "[network]\nnetwork_backend={backend:?}\ndefault_subnet={subnet:?}\nnetwork_config_dir={:?}\n",
         networks.display().to_string()
     );
     configuration(host, &format!("containers-{backend}.conf"), &more)

@@ -38,7 +38,8 @@ pub(crate) fn run(rounds: usize) -> Vec<Report> {
     std::thread::spawn(move || {
         let host = Host::with_own_network();
         prepare(&host);
-        let mut reports = vec![start::run(&host, rounds), scale::run(&host)];
+        let mut reports = start::run(&host, rounds);
+        reports.push(scale::run(&host));
         reports.extend(throughput::run(&host, rounds.clamp(1, 5)));
         podman::cleanup(&host);
         reports
