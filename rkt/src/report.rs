@@ -4,7 +4,7 @@
 //! Source of the shapes: rkt's command-line reference, "JSON shapes". Beyond
 //! it stand `image_name`, `signal`, `oom_killed`, `ready`, `restarting`,
 //! `restarts`, `last_exit`, `error` and `verification` of an app, `reason`,
-//! `logs` and `errors` of a pod, and its state `broken`; all are left out when there is
+//! `unit`, `logs` and `errors` of a pod, and its state `broken`; all are left out when there is
 //! nothing to tell.
 
 use std::collections::BTreeMap;
@@ -45,6 +45,9 @@ pub(crate) struct PodReport {
     pub(crate) user_annotations: BTreeMap<String, String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) user_labels: BTreeMap<String, String>,
+    /// The unit of systemd that it is in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unit: Option<String>,
     /// Where what its apps write is kept: `journal` or `files`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) logs: Option<&'static str>,
@@ -213,6 +216,10 @@ impl PodReport {
             Detail::Row => None,
             _ => noted(pod.init(), &mut errors),
         };
+        let unit = match detail {
+            Detail::Row => None,
+            _ => noted(pod.unit(), &mut errors),
+        };
         let logs = match detail {
             Detail::Row => None,
             _ => noted(pod.logs(), &mut errors).map(|logs| match logs {
@@ -249,6 +256,7 @@ impl PodReport {
             started_at,
             user_annotations: BTreeMap::new(),
             user_labels: BTreeMap::new(),
+            unit,
             logs,
             pid: init.map(|process| process.pid),
             errors,
@@ -272,6 +280,7 @@ impl PodReport {
             started_at: None,
             user_annotations: BTreeMap::new(),
             user_labels: BTreeMap::new(),
+            unit: None,
             logs: None,
             pid: None,
             errors: vec![error_line(error)],

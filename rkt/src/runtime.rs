@@ -114,17 +114,12 @@ impl<'a> How<'a> {
         flags: &RuntimeFlags,
         context: &Context,
     ) -> Self {
-        let asked = match flags.detach && flags.interactive {
+        let tell = &mut |text: &str| context.tell(text);
+        let unit = match flags.detach && flags.interactive {
             // That is refused.
-            true => Ok(None),
-            false => PodUnit::ask(pod, manifest, stage1, flags.detach),
+            true => None,
+            false => PodUnit::ask(pod, manifest, stage1, flags.detach, tell),
         };
-        let unit = asked.unwrap_or_else(|e| {
-            context.tell(&format!(
-                "warning: the pod runs without a unit of its own: cannot ask systemd: {e}"
-            ));
-            None
-        });
         Self {
             stage1,
             detach: flags.detach,

@@ -1,5 +1,7 @@
 //! Signals as something to poll (signalfd(2)).
 
+use std::os::fd::OwnedFd;
+
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
@@ -29,6 +31,25 @@ pub fn next(from: &SignalFd) -> Result<Option<i32>> {
         .read_signal()
         .map_err(Error::system("read", "signals"))?;
     Ok(came.map(|signal| signal.ssi_signo as i32))
+}
+
+/// What asks a container's PID 1 for its end, as `machinectl poweroff` does:
+/// `SIGRTMIN+4` (systemd(1), "Signals").
+pub const POWER_OFF: i32 = 38;
+
+/// Whether a signal that is watched by [`sys::signals::watch`] has come from
+/// outside of our PID namespace, where no sender has a number. All that came are
+/// forgotten.
+pub fn came_from_outside(from: &OwnedFd) -> bool {
+    /// Size of signalfd_siginfo(2), and where the sender is in it (`ssi_pid`).
+    const SIZE: usize = 128;
+    const SENDER: std::ops::Range<usize> = 12..16;
+    let mut outside = false;
+    let mut info = [0; SIZE];
+    while matches!(rustix::io::read(from, &mut info), Ok(SIZE)) {
+        outside |= info[SENDER] == [0; 4];
+    }
+    outside
 }
 
 /// Forgets the signals that came.

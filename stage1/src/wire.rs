@@ -123,6 +123,8 @@ pub enum Report {
     /// user namespace; the number of the error, or zero, is wanted in the pipe
     /// that comes along.
     Weigh(i32),
+    /// Somebody on the host asks the pod's PID 1 for its end.
+    PowerOff,
 }
 
 /// How a process ended.
@@ -254,6 +256,7 @@ impl Message for Report {
             Self::Settled { app, again } => ([7, (*app).into(), (*again).into()], ""),
             Self::Ready { app } => ([8, (*app).into(), 0], ""),
             Self::Weigh(value) => ([9, -1, *value], ""),
+            Self::PowerOff => ([10, 0, 0], ""),
         }
     }
 
@@ -282,6 +285,7 @@ impl Message for Report {
             },
             8 => Self::Ready { app: app? },
             9 => Self::Weigh(head[2]),
+            10 => Self::PowerOff,
             _ => return None,
         })
     }
@@ -424,6 +428,7 @@ mod tests {
                 again: true,
             },
             Report::Ready { app: 3 },
+            Report::PowerOff,
         ] {
             send(&pod, &report, &[]).unwrap();
             let got = receive::<Report>(&host).unwrap().unwrap();

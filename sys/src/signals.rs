@@ -1,4 +1,8 @@
-//! Signal dispositions (sigaction(2)).
+//! Signals: dispositions (sigaction(2)), and those that libraries do not name.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd};
 
 /// Gives every signal its default action, as a program expects when it
 /// starts. An ignored signal stays ignored across execve(2), and Rust's
@@ -26,19 +30,47 @@ pub fn reset_dispositions() {
     }
 }
 
+/// Blocks a signal, by its number because libraries do not name real-time ones,
+/// and gives a descriptor to read it from (signalfd(2)), which does not block.
+///
+/// # Errors
+/// `EINVAL` when there is no such signal, and those of signalfd(2).
+pub fn watch(signal: i32) -> io::Result<OwnedFd> {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: it writes the whole set, which is live, and reads nothing.
+    unsafe { libc::sigemptyset(set.as_mut_ptr()) };
+    // SAFETY: the set was initialised by the call before.
+    if unsafe { libc::sigaddset(set.as_mut_ptr(), signal) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the set is initialised and live; the old mask is not asked for.
+    let error =
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), std::ptr::null_mut()) };
+    if error != 0 {
+        return Err(io::Error::from_raw_os_error(error));
+    }
+    // SAFETY: the set is initialised and live, and only read.
+    let made = unsafe { libc::signalfd(-1, set.as_ptr(), libc::SFD_CLOEXEC | libc::SFD_NONBLOCK) };
+    if made < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: it was just made, and nobody else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(made) })
+}
+
 /// Sends a signal, by its number because libraries do not name real-time
 /// ones, to one process (kill(2)).
 ///
 /// # Errors
 /// `ESRCH` when there is no such process, `EINVAL` when there is no such
 /// signal or `pid` is not positive and would mean a group.
-pub fn send(pid: i32, signal: i32) -> std::io::Result<()> {
+pub fn send(pid: i32, signal: i32) -> io::Result<()> {
     if pid <= 0 {
-        return Err(std::io::Error::from_raw_os_error(libc::EINVAL));
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     // SAFETY: two integers; no memory of ours is touched.
     if unsafe { libc::kill(pid, signal) } < 0 {
-        return Err(std::io::Error::last_os_error());
+        return Err(io::Error::last_os_error());
     }
     Ok(())
 }

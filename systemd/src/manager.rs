@@ -164,6 +164,10 @@ fn call<'a>(unit: &Unit<'_>) -> Call<'a> {
         properties.property("Delegate", "b", |v| {
             v.bool(true);
         });
+        // The pod's limits are its apps'.
+        properties.property("TasksMax", "t", |v| {
+            v.u64(u64::MAX);
+        });
         match unit.content {
             Content::Process { pid, .. } => {
                 properties.property("PIDs", "au", |v| {

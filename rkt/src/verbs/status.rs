@@ -16,8 +16,8 @@ use crate::report::{self, Detail, PodReport, PodState};
 #[command(
     about = "tell the state of a pod",
     long_about = "Tell the state of a pod, one key=value a line: state, reason (if the pod did not \
-        end by itself), created, started, networks, pid, exited, logs (where what its apps write is \
-        kept: journal or files); for each app its exit code \
+        end by itself), created, started, networks, pid, exited, unit (of systemd, in which it \
+        is), logs (where what its apps write is kept: journal or files); for each app its exit code \
         (app-NAME), its state, when it was started and ended, the signal that killed it, why it could not be started, its image and who \
         vouched for that.\n\n\
         With --format=json the object is that of rkt list, and each app has \"verification\".",
@@ -183,6 +183,9 @@ fn text(report: &PodReport) -> String {
         for limit in &app.unlimited {
             line(&format!("app-{}-unlimited", app.name), limit);
         }
+    }
+    if let Some(unit) = &report.unit {
+        line("unit", unit);
     }
     if let Some(logs) = report.logs {
         line("logs", logs);

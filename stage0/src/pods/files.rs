@@ -5,12 +5,13 @@
 //! never hides what the others say.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use manifests::appc::PodManifest;
 use manifests::cni::net_info::{self, NetInfo};
 use manifests::engine::{
-    self, AppStatus, Logs, PID_FILE, PPID_FILE, Process, READY_FILE, STATUS_FILE,
+    self, AppStatus, CGROUP_FILE, Logs, PID_FILE, PPID_FILE, Process, READY_FILE, STATUS_FILE,
 };
 use rustix::fs::{Mode, OFlags, ResolveFlags, fstat, openat2};
 use rustix::io::Errno;
@@ -46,6 +47,22 @@ impl Pod {
             .read(MANIFEST)?
             .ok_or_else(|| damaged("it is missing".to_owned()))?;
         PodManifest::from_slice(&bytes).map_err(|e| damaged(e.to_string()))
+    }
+
+    /// The unit of systemd in whose cgroup its apps are; `None` if they are not
+    /// in one, or the pod has not run.
+    ///
+    /// # Errors
+    /// If the file that says so cannot be read.
+    pub fn unit(&self) -> Result<Option<String>, PodError> {
+        let Some(bytes) = self.read(CGROUP_FILE)? else {
+            return Ok(None);
+        };
+        let text = String::from_utf8_lossy(&bytes);
+        let cgroup = text.lines().next().map(Path::new);
+        let unit = cgroup.and_then(Path::parent).and_then(Path::file_name);
+        let unit = unit.map(|name| name.to_string_lossy().into_owned());
+        Ok(unit.filter(|name| name.ends_with(".service") || name.ends_with(".scope")))
     }
 
     /// Where what its apps write is kept; `None` if it is not, or the pod has

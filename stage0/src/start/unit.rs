@@ -52,17 +52,38 @@ pub struct PodUnit {
 
 impl PodUnit {
     /// Asks for what the pod needs, if it needs one: none where systemd is not,
-    /// or where the pod's place is given.
-    ///
-    /// # Errors
-    /// What is in the way of asking.
+    /// or where the pod's place is given. `tell` hears what the user should
+    /// know.
     pub fn ask(
         pod: &OwnedPod,
         manifest: &PodManifest,
         stage1: &Stage1,
         detach: bool,
+        tell: &mut dyn FnMut(&str),
+    ) -> Option<Self> {
+        let standing = Standing::look();
+        if standing == Standing::Service && !detach && is_main_process() {
+            tell(
+                "warning: the pod is outside of its unit's cgroup, so the unit's limits do not \
+                 hold for it: set Delegate=yes in the unit's [Service] section",
+            );
+        }
+        Self::ask_at(&standing, pod, manifest, stage1, detach).unwrap_or_else(|e| {
+            tell(&format!(
+                "warning: the pod runs without a unit of its own: cannot ask systemd: {e}"
+            ));
+            None
+        })
+    }
+
+    fn ask_at(
+        standing: &Standing,
+        pod: &OwnedPod,
+        manifest: &PodManifest,
+        stage1: &Stage1,
+        detach: bool,
     ) -> io::Result<Option<Self>> {
-        let wanted = match Standing::look() {
+        let wanted = match standing {
             Standing::None | Standing::Delegated => false,
             // What a service starts without leaving it is the service's; but
             // shells of services without a session are shells.
@@ -204,6 +225,13 @@ impl PodUnit {
             said = said && !self.job.is_done(&mut self.bus)?;
         }
     }
+}
+
+/// Whether we are what the service manager has executed (systemd.exec(5),
+/// `$SYSTEMD_EXEC_PID`).
+fn is_main_process() -> bool {
+    let own = rustix::process::getpid().as_raw_nonzero().to_string();
+    std::env::var_os("SYSTEMD_EXEC_PID").is_some_and(|pid| pid == *own)
 }
 
 fn listen(pod: BorrowedFd<'_>) -> io::Result<OwnedFd> {

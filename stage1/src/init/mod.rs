@@ -100,6 +100,8 @@ struct Init {
     apps: BTreeMap<u16, App>,
     around: Surroundings,
     children: SignalFd,
+    /// Whoever asks for our end from outside.
+    power_off: OwnedFd,
     stopping: bool,
     /// It has apps for as long as it is not stopped, though it be none.
     mutable: bool,
@@ -126,7 +128,7 @@ fn prepare(
     mut around: Surroundings,
 ) -> std::result::Result<Init, Refusal> {
     match namespaces(&plan, &around).and_then(|()| mounts(&plan, sources, &mut around)) {
-        Ok((sources, quiet, children, shm)) => {
+        Ok((sources, quiet, (children, power_off), shm)) => {
             drop(pins);
             let apps = plan
                 .apps
@@ -143,6 +145,7 @@ fn prepare(
                 apps,
                 around,
                 children,
+                power_off,
                 stopping: false,
                 mutable: plan.mutable,
                 pieces: Vec::new(),
@@ -218,8 +221,9 @@ fn die_with_the_supervisor(wire: &OwnedFd) -> Result<()> {
 }
 
 /// What [`mounts`] leaves: what the apps need of the host, the null device,
-/// where children's ends are told, and the apps' shared memory.
-type Held = (Vec<Sources>, Stdio, SignalFd, Option<OwnedFd>);
+/// where children's ends and the wish for ours are told, and the apps' shared
+/// memory.
+type Held = (Vec<Sources>, Stdio, (SignalFd, OwnedFd), Option<OwnedFd>);
 
 /// Takes hold of what comes from the host, then lets go of the host's tree.
 fn mounts(plan: &Plan, sources: Option<Vec<Sources>>, around: &mut Surroundings) -> Result<Held> {
@@ -276,7 +280,9 @@ fn mounts(plan: &Plan, sources: Option<Vec<Sources>>, around: &mut Surroundings)
     )
     .map_err(Error::system("make read-only", "the empty root"))?;
     let children = signals::watch(&[nix::sys::signal::Signal::SIGCHLD])?;
-    Ok((sources, quiet, children, shm))
+    let power_off =
+        sys::signals::watch(signals::POWER_OFF).map_err(Error::system("watch", "signals"))?;
+    Ok((sources, quiet, (children, power_off), shm))
 }
 
 /// In a user namespace the kernel mounts `/proc` and `/sys` only for who sees
@@ -333,8 +339,12 @@ impl Init {
     fn serve(&mut self, proof: &SingleThread) -> Result<()> {
         self.around.timings.mark("ready");
         while !self.over() {
-            let (wire, children) = self.wait()?;
+            let (wire, children, power_off) = self.wait()?;
             self.bloated |= children || wire;
+            if power_off && signals::came_from_outside(&self.power_off) {
+                wire::send(&self.around.wire, &Report::PowerOff, &[])
+                    .map_err(Error::system("reach", "the supervisor"))?;
+            }
             if children {
                 signals::clear(&self.children)?;
                 self.reap(proof)?;
@@ -379,17 +389,19 @@ impl Init {
         self.let_go()
     }
 
-    /// Waits for the wire and for children, and tells which it was.
-    fn wait(&mut self) -> Result<(bool, bool)> {
+    /// Waits for the wire, for children and for somebody who asks for the end,
+    /// and tells which it was.
+    fn wait(&mut self) -> Result<(bool, bool, bool)> {
         let deadline = self.apps.values().filter_map(App::alarm).min();
         let mut polled = [
             PollFd::new(&self.around.wire, PollFlags::IN),
             PollFd::new(&self.children, PollFlags::IN),
+            PollFd::new(&self.power_off, PollFlags::IN),
         ];
         idle::wait(&mut polled, deadline, &mut self.bloated)
             .map_err(Error::system("wait for", "the apps"))?;
-        let [wire, children] = &polled;
-        Ok((!wire.revents().is_empty(), !children.revents().is_empty()))
+        let [wire, children, power_off] = polled.map(|fd| !fd.revents().is_empty());
+        Ok((wire, children, power_off))
     }
 
     fn over(&self) -> bool {

@@ -641,6 +641,7 @@ impl Supervisor {
                 }
             }
             Report::Settled { app, again } => self.settle(app, again),
+            Report::PowerOff => self.stop(),
             Report::Ready { app } => {
                 self.note_ready(app);
                 Ok(())
