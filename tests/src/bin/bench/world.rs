@@ -177,7 +177,7 @@ pub(crate) fn under(path: &str) -> (String, String) {
 fn disk() -> Result<String, String> {
     let file = Path::new(CACHE).join("disk");
     let file = file.to_string_lossy();
-    output("fallocate", &["--length=12G", &file])?;
+    output("fallocate", &["--length=8G", &file])?;
     // All of it now, nothing in the background.
     let now = "lazy_itable_init=0,lazy_journal_init=0";
     output("mkfs.ext4", &["-q", "-F", "-E", now, &file])?;
