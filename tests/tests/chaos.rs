@@ -21,7 +21,7 @@ use tests::{Aci, Host, Running, leaks};
 const AT_ONCE: usize = 6;
 
 /// What a command that was not killed may say when another was faster.
-const FASTER: [&str; 14] = [
+const FASTER: [&str; 21] = [
     "is not running",
     "is not prepared",
     "is still starting",
@@ -36,6 +36,13 @@ const FASTER: [&str; 14] = [
     "keeps no logs",
     "is damaged: file \"pod\": it is missing",
     "gc: pod",
+    "isn't currently running",
+    "immutable",
+    "nonexistent app",
+    "multiple apps with name",
+    "not yet ready",
+    "has no app",
+    "its pod is being stopped",
 ];
 
 /// xorshift64*: the same seed makes the same choices.
@@ -90,7 +97,7 @@ impl Chaos {
         ];
         let script = script[self.dice.below(script.len())];
         let image = ["example.com/sh", "--", script];
-        let words: Vec<&str> = match (self.dice.below(14), &some, &waiting) {
+        let words: Vec<&str> = match (self.dice.below(19), &some, &waiting) {
             (0 | 1, ..) => [&["run", "--detach", "--net=none"], &image[..]].concat(),
             (2, ..) => [
                 &["run", "--net=none"],
@@ -121,6 +128,11 @@ impl Chaos {
                 }
                 return;
             }
+            (14, ..) => vec!["app", "sandbox", "--detach", "--net=none"],
+            (15, Some(uuid), _) => [&["app", "add", uuid], &image[..]].concat(),
+            (16, Some(uuid), _) => vec!["app", "start", uuid, "--app=sh"],
+            (17, Some(uuid), _) => vec!["app", "rm", uuid, "--app=sh"],
+            (18, Some(uuid), _) => vec!["enter", "--app=sh", uuid, "sleep", "0.1"],
             _ => vec!["gc", "--mark-only"],
         };
         let command = self.host.rkt(&words);

@@ -10,8 +10,9 @@ use crate::table::Row;
 
 /// Flags of `rkt run` that say nothing about what an app may do, and where
 /// they are tested instead.
-const NO_ISOLATION: [(&str, &str); 30] = [
+const NO_ISOLATION: [(&str, &str); 33] = [
     ("annotation", "flags.rs"),
+    ("credentials", "guest_services.rs"),
     ("debug", "run.rs"),
     ("detach", "detached.rs"),
     ("dir", "every test"),
@@ -25,6 +26,7 @@ const NO_ISOLATION: [(&str, &str); 30] = [
     ("log-size", "detached.rs"),
     ("mds-register", "metadata.rs"),
     ("name", "pods.rs"),
+    ("notify-access", "guest_services.rs"),
     (
         "pod-manifest",
         "pods.rs, and the way of rows by pod manifest",
@@ -34,6 +36,7 @@ const NO_ISOLATION: [(&str, &str); 30] = [
     ("ready", "restart.rs"),
     ("restart", "restart.rs"),
     ("signature", "signatures.rs"),
+    ("sockets", "networks.rs"),
     ("stage1-path", "walls.rs"),
     ("stderr", "attach.rs"),
     ("stdin", "attach.rs"),
