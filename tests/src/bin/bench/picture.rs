@@ -295,8 +295,8 @@ fn plot(body: &mut String, curve: &Curve, (x, y): (f64, f64), width: f64) {
     let kept = match (curve.should, curve.holds()) {
         (Should::Stay, true) => "flat",
         (Should::Stay, false) => "not flat",
-        (Should::Grow, true) => "in proportion at most",
-        (Should::Grow, false) => "more than in proportion",
+        (Should::Grow, true) => "at most linear",
+        (Should::Grow, false) => "more than linear",
     };
     let said = format!(
         "{} · {cost:.1}× the cost at {sizes:.0}×: {kept}",
