@@ -16,13 +16,26 @@ const LINE_MAX: usize = 1024 * 1024;
 pub struct Place {
     /// The file's name as it was given.
     pub file: Arc<str>,
-    /// Counted from 1.
+    /// Counted from 1; 0 where no line is known.
     pub line: usize,
+}
+
+impl Place {
+    /// A file as a whole, or a part of it that its name says.
+    pub fn of_file(file: &str) -> Self {
+        Self {
+            file: file.into(),
+            line: 0,
+        }
+    }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}", self.file, self.line)
+        match self.line {
+            0 => f.write_str(&self.file),
+            line => write!(f, "{}:{line}", self.file),
+        }
     }
 }
 

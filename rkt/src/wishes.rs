@@ -62,7 +62,7 @@ impl Wishes<'_> {
             volumes: self.pod.volume.clone(),
             mounts: self.images.mounts,
             ports: self.pod.port.clone(),
-            exposed: Vec::new(),
+            exposed: self.pod.publish.clone(),
             environment,
             ..PodRequest::default()
         };
@@ -89,6 +89,7 @@ impl Wishes<'_> {
             || !self.images.mounts.is_empty()
             || !self.pod.volume.is_empty()
             || !self.pod.port.is_empty()
+            || !self.pod.publish.is_empty()
             || *inherit_env
             || !set_env.is_empty()
             || !set_env_file.is_empty()
@@ -180,6 +181,7 @@ pub(crate) fn overrides(flags: AppFlags) -> Result<Overrides, Failure> {
     Ok(Overrides {
         name: flags.name,
         exec: flags.exec,
+        replace_arguments: flags.replace_arguments,
         working_directory: flags.working_dir,
         user: flags.user,
         group: flags.group,

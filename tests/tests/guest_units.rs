@@ -232,3 +232,82 @@ fn a_pod_in_a_delegated_unit_is_changed_entered_and_attached_to() {
         assert_eq!(out.value("pods"), "0", "{out}");
     }
 }
+
+#[test]
+fn a_pod_manifest_and_a_pod_of_kubernetes_declare_pods_too() {
+    let kube = "
+apiVersion: v1
+kind: Pod
+metadata:
+  name: kube
+  labels: {tier: web}
+spec:
+  restartPolicy: Never
+  terminationGracePeriodSeconds: 2
+  volumes: [{name: out, hostPath: {path: /out-of-pod, type: Directory}}]
+  containers:
+  - name: one
+    image: localhost/sh:1
+    imagePullPolicy: Never
+    args: ['-c', 'echo \"$(WHO) $(id -u) $(hostname) 100%\" >/out/said; trap \"exit 0\" TERM; while :; do sleep 0.1; done']
+    env: [{name: WHO, value: me}]
+    securityContext: {runAsUser: 33, allowPrivilegeEscalation: false}
+    resources: {limits: {memory: 64Mi}}
+    volumeMounts: [{name: out, mountPath: /out}]
+    livenessProbe: {httpGet: {path: /}}
+";
+    let dir = tempfile::tempdir().unwrap();
+    // What is behind the entry point is replaced by `args`.
+    let oci = tests::OciImage::new(vec![tests::Rootfs::busybox().tar("")], &["/bin/sh"]);
+    let layout = dir.path().join("layout");
+    oci.write(&layout, "1");
+    for guest in containers().filter_map(with_pods) {
+        let guest = guest
+            .tree("/in/layout", &layout)
+            .text("/etc/rkt/pods/kube.yaml", 0o644, kube)
+            .text(
+                "/etc/rkt/pods/kube.yaml.d/trust.conf",
+                0o644,
+                "[Pod]\nNetwork=none\nInsecureOptions=image\n",
+            );
+        let out = run(
+            &guest,
+            "
+            mkdir -p /out-of-pod && chmod 777 /out-of-pod
+            systemctl start kube 2>/dev/null || echo strict=failed
+            rkt pod check /etc/rkt/pods/kube.yaml 2>&1 | sed 's/^/why=/'
+            rkt pod check --lenient /etc/rkt/pods/kube.yaml 2>&1 | sed 's/^/warned=/'
+            printf 'Lenient=yes\\n' >>/etc/rkt/pods/kube.yaml.d/trust.conf
+            rkt pod show kube >&2
+            echo \"{\\\"acVersion\\\":\\\"0.8.11\\\",\\\"acKind\\\":\\\"PodManifest\\\",\\\"apps\\\":[{\\\"name\\\":\\\"job\\\",\\\"image\\\":{\\\"id\\\":\\\"$(cat id)\\\"},\\\"app\\\":{\\\"exec\\\":[\\\"/bin/sh\\\",\\\"-c\\\",\\\"exit 5\\\"],\\\"user\\\":\\\"0\\\",\\\"group\\\":\\\"0\\\"}}]}\" >/etc/rkt/pods/manifest.json
+            mkdir -p /etc/rkt/pods/manifest.json.d
+            printf '[Pod]\\nNetwork=none\\n[Install]\\n' >/etc/rkt/pods/manifest.json.d/x.conf
+            rkt pod check && echo checked=yes || rkt pod check /etc/rkt/pods/manifest.json >&2
+            systemctl daemon-reload
+            echo wanted=$(readlink /run/systemd/generator/multi-user.target.wants/kube.service) \
+                 $(readlink /run/systemd/generator/multi-user.target.wants/manifest.service)
+            systemctl start manifest || true
+            while systemctl is-active -q manifest; do sleep 0.1; done
+            echo status=$(systemctl show --value -p ExecMainStatus manifest)
+            ",
+        );
+        assert_eq!(out.value("strict"), "failed", "{out}");
+        let probe = "/etc/rkt/pods/kube.yaml: spec.containers[0].livenessProbe: ";
+        assert!(out.value("why").starts_with(probe), "{out}");
+        assert!(
+            out.value("warned")
+                .starts_with(&format!("warning: {probe}")),
+            "{out}"
+        );
+        assert_eq!(out.value("wanted"), "../kube.service", "{out}");
+        assert_eq!(out.value("status"), "5", "{out}");
+        for line in [
+            "--replace-arguments",
+            "--memory=64Mi",
+            "NoNewPrivileges=yes",
+            "--user=33",
+        ] {
+            assert!(out.stderr.contains(line), "{line}: {out}");
+        }
+    }
+}

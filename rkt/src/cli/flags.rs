@@ -7,9 +7,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 use fetch::PullPolicy;
-use manifests::appc::{AcName, Mount, Quantity, Volume};
+use manifests::appc::{AcName, ExposedPort, Mount, Quantity, Volume};
 use manifests::engine::Restart;
-use manifests::network::PortFlag;
+use manifests::network::{PortFlag, parse_exposed};
 use stage0::prepare::Layout;
 
 use super::values::{self, KeyValue, SeccompFlag};
@@ -24,6 +24,9 @@ pub(crate) struct AppFlags {
     /// Program to run instead of the image's
     #[arg(long, value_name = "PATH")]
     pub(crate) exec: Option<String>,
+    /// Put the arguments behind -- in the place of the image's own (OCI's Cmd), not behind them
+    #[arg(long)]
+    pub(crate) replace_arguments: bool,
     /// Directory the program starts in
     #[arg(long, value_name = "PATH")]
     pub(crate) working_dir: Option<String>,
@@ -124,6 +127,10 @@ pub(crate) struct PodFlags {
     /// has several
     #[arg(long, value_name = "PORT")]
     pub(crate) port: Vec<PortFlag>,
+    /// Make a port of the pod reachable on the host, whether an app declares it or not:
+    /// NAME:PROTOCOL:PORT:[IP]:HOSTPORT
+    #[arg(long, value_name = "PORT", value_parser = parse_exposed)]
+    pub(crate) publish: Vec<ExposedPort>,
     /// Run exactly this pod manifest, whose images are stored already
     #[arg(long, value_name = "FILE")]
     pub(crate) pod_manifest: Option<PathBuf>,

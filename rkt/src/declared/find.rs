@@ -3,7 +3,8 @@
 //! As with units: a file in a directory that is named earlier hides those of
 //! its name in later ones, a link to /dev/null hides them without a pod in
 //! their place, and drop-ins of all directories add up in the order of their
-//! names. Source: systemd.unit(5) "Unit File Load Path".
+//! names. Two files of one directory that declare one pod are a mistake.
+//! Source: systemd.unit(5) "Unit File Load Path".
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -15,27 +16,41 @@ use super::PodFile;
 /// Where pods are declared, the first counts most.
 pub(crate) const DIRECTORIES: [&str; 3] = ["/etc/rkt/pods", "/run/rkt/pods", "/usr/lib/rkt/pods"];
 
-/// The ending of a pod file's name.
-const ENDING: &str = "pod";
+/// The endings of names of files that declare pods: pod files, pod manifests,
+/// Kubernetes Pods.
+const ENDINGS: [&str; 4] = ["pod", "json", "yaml", "yml"];
 
 /// All declared pods by name; those that are hidden are not among them.
 ///
 /// # Errors
 /// A directory is there and cannot be read.
 pub(crate) fn all(directories: &[PathBuf]) -> io::Result<Vec<PodFile>> {
-    let mut found = BTreeMap::new();
+    let mut found: BTreeMap<_, Vec<PathBuf>> = BTreeMap::new();
     for directory in directories {
+        let mut here: BTreeMap<_, Vec<PathBuf>> = BTreeMap::new();
         for path in entries(directory)? {
-            if path.extension() == Some(OsStr::new(ENDING)) {
-                let name = path.file_name().map(OsStr::to_owned);
-                found.entry(name).or_insert(path);
+            let ending = path.extension().and_then(OsStr::to_str);
+            if ending.is_some_and(|ending| ENDINGS.contains(&ending)) {
+                let name = path.file_stem().map(OsStr::to_owned);
+                here.entry(name).or_default().push(path);
             }
+        }
+        for (name, mut paths) in here {
+            paths.sort();
+            found.entry(name).or_insert(paths);
         }
     }
     found
         .into_values()
-        .filter(|path| !hides(path))
-        .map(|path| with_drop_ins(path, directories))
+        .filter_map(|paths| {
+            let mut paths = paths.into_iter().filter(|path| !hides(path));
+            let first = paths.next()?;
+            Some((first, paths.collect()))
+        })
+        .map(|(path, rivals)| {
+            let file = with_drop_ins(path, directories)?;
+            Ok(PodFile { rivals, ..file })
+        })
         .collect()
 }
 
@@ -71,6 +86,7 @@ fn with_drop_ins(path: PathBuf, directories: &[PathBuf]) -> io::Result<PodFile> 
             .map(|stem| stem.to_string_lossy().into_owned())
             .unwrap_or_default(),
         drop_ins: found.into_values().filter(|path| !hides(path)).collect(),
+        rivals: Vec::new(),
         path,
     })
 }
@@ -112,6 +128,9 @@ mod tests {
             ("lib/log.pod", ""),
             ("lib/off.pod", ""),
             ("lib/notes.txt", ""),
+            ("lib/web.yaml", ""),
+            ("lib/two.yaml", ""),
+            ("lib/two.json", ""),
             ("lib/web.pod.d/10-a.conf", ""),
             ("lib/web.pod.d/20-b.conf", ""),
             ("etc/web.pod.d/20-b.conf", ""),
@@ -125,10 +144,13 @@ mod tests {
         let missing = dir.path().join("run");
         let found = all(&[etc.clone(), missing, lib.clone()]).unwrap();
         let names: Vec<_> = found.iter().map(|pod| pod.name.as_str()).collect();
-        assert_eq!(names, ["log", "web"]);
-        assert_eq!(found[1].path, etc.join("web.pod"));
+        assert_eq!(names, ["log", "two", "web"]);
+        assert_eq!(found[1].path, lib.join("two.json"));
+        assert_eq!(found[1].rivals, [lib.join("two.yaml")]);
+        assert_eq!(found[2].path, etc.join("web.pod"));
+        assert_eq!(found[2].rivals, [] as [PathBuf; 0]);
         assert_eq!(
-            found[1].drop_ins,
+            found[2].drop_ins,
             [
                 lib.join("web.pod.d/10-a.conf"),
                 etc.join("web.pod.d/20-b.conf")

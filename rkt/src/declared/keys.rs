@@ -35,6 +35,7 @@ const fn key(name: &'static str, flag: &'static str, kind: Kind) -> Key {
 pub(super) const POD: &[Key] = &[
     key("Network", "net", Kind::Each),
     key("Port", "port", Kind::Words),
+    key("Publish", "publish", Kind::Words),
     key("Volume", "volume", Kind::Each),
     key("Mount", "mount", Kind::Each),
     key("HostName", "hostname", Kind::One),
@@ -56,6 +57,9 @@ pub(super) const POD: &[Key] = &[
 /// `[Pod] Manifest=`: a pod manifest instead of `[App]` sections.
 pub(super) const MANIFEST: &str = "Manifest";
 
+/// `[Pod] Lenient=`: what of a Kubernetes Pod is not supported is left out.
+pub(super) const LENIENT: &str = "Lenient";
+
 /// `[Pod] PullPolicy=`: of the unit that fetches.
 pub(super) const PULL_POLICY: Key = key("PullPolicy", "pull-policy", Kind::One);
 
@@ -71,6 +75,7 @@ pub(super) const ARGUMENTS: &str = "Arguments";
 /// Keys of `[App NAME]` that are per-app flags.
 pub(super) const APP: &[Key] = &[
     key("Exec", "exec", Kind::One),
+    key("ReplaceArguments", "replace-arguments", Kind::WhenYes),
     key("User", "user", Kind::One),
     key("Group", "group", Kind::One),
     key("SupplementaryGroups", "supplementary-gids", Kind::Joined),

@@ -161,7 +161,8 @@ struct Reader {
 impl Reader {
     fn pod(&mut self, section: &Section) -> Vec<SyntaxError> {
         let own = [keys::PULL_POLICY, keys::INSECURE_OPTIONS];
-        let mut problems = unknown(section, keys::POD.iter().chain(&own).map(|key| key.name));
+        let names = keys::POD.iter().chain(&own).map(|key| key.name);
+        let mut problems = unknown(section, names.chain([keys::LENIENT]));
         self.has_manifest = section.last(keys::MANIFEST).is_some();
         let mut add = |out: &mut Vec<String>, key: &Key| match words(key, section.all(key.name)) {
             Ok(words) => out.extend(words),

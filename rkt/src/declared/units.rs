@@ -25,6 +25,8 @@ pub(crate) struct Units {
     /// Links that make other units start it: path of the link below the
     /// generator's directory, and where it leads.
     pub(crate) links: Vec<(PathBuf, String)>,
+    /// What the file says and the units do not do.
+    pub(crate) warnings: Vec<String>,
 }
 
 /// Where the pod's UUID is while the unit runs; `%N` is the unit's name
@@ -80,7 +82,11 @@ impl Units {
                 text: fetching_text(file, &rkt, line),
             });
         }
-        Self { units, links }
+        Self {
+            units,
+            links,
+            warnings: Vec::new(),
+        }
     }
 }
 
@@ -145,6 +151,7 @@ pub(crate) fn broken(file: &PodFile, problems: &Problems) -> Units {
             text,
         }],
         links: Vec::new(),
+        warnings: Vec::new(),
     }
 }
 
@@ -228,7 +235,7 @@ mod tests {
         let path = dir.path().join(format!("{name}.pod"));
         std::fs::write(&path, text).unwrap();
         let file = super::super::of_path(&path, &[]).unwrap();
-        file.units(Checked::Values).unwrap()
+        file.units(Checked::Values, false).unwrap()
     }
 
     #[test]

@@ -44,12 +44,15 @@ impl Simple for Generator {
             .map_err(|e| Failure::because("cannot look for declared pods", e))?;
         let mut code = ExitCode::SUCCESS;
         for file in files {
-            let units = file.units(Checked::Keys).unwrap_or_else(|problems| {
+            let units = file.units(Checked::Keys, false).unwrap_or_else(|problems| {
                 for problem in problems.to_string().lines() {
                     context.tell(problem);
                 }
                 declared::broken(&file, &problems)
             });
+            for warning in &units.warnings {
+                context.tell(&format!("warning: {warning}"));
+            }
             // One pod's name that cannot be written is no reason to lose the
             // others.
             if let Err(e) = write(&self.normal, &units) {

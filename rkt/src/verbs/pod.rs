@@ -7,7 +7,7 @@ use clap::Args;
 use similar::{ChangeTag, TextDiff};
 
 use crate::cli::{Context, Simple};
-use crate::declared::{self, Checked, PodFile};
+use crate::declared::{self, Checked, PodFile, Units};
 use crate::failure::{FAILURE, Failure, Outcome};
 use crate::output;
 
@@ -19,16 +19,21 @@ const LOADED: &str = "/run/systemd/generator";
     about = "check files that declare pods",
     override_usage = "rkt pod check [FILE…]",
     after_help = "\
-Without FILE: every declared pod. Prints FILE:LINE and what is wrong there; nothing when all is right.
+FILE is a pod file (.pod), a pod manifest (.json) or a Kubernetes Pod (.yaml); without FILE: every
+declared pod. Prints FILE:LINE (of a Pod: FILE: PATH) and what is wrong there; nothing when all is right.
 
 EXAMPLES:
-    rkt pod check ./web.pod && sudo cp web.pod /etc/rkt/pods/ && sudo systemctl daemon-reload"
+    rkt pod check ./web.pod && sudo cp web.pod /etc/rkt/pods/ && sudo systemctl daemon-reload
+    rkt pod check --lenient ./web.yaml"
 )]
 pub(crate) struct Check {
     /// For the unit in the place of a pod whose file was wrong when systemd
     /// loaded it: fails always
     #[arg(long, hide = true)]
     loaded: bool,
+    /// What of a Kubernetes Pod is not supported is told and left out
+    #[arg(long)]
+    lenient: bool,
     /// Pod files
     #[arg(value_name = "FILE", hide = true)]
     files: Vec<PathBuf>,
@@ -38,9 +43,12 @@ impl Simple for Check {
     fn run(self, _: &Context) -> Outcome {
         let mut right = true;
         for file in pods(&self.files)? {
-            if let Err(problems) = file.units(Checked::Values) {
-                eprintln!("{problems}");
-                right = false;
+            match file.units(Checked::Values, self.lenient) {
+                Ok(units) => warn(&units),
+                Err(problems) => {
+                    eprintln!("{problems}");
+                    right = false;
+                }
             }
         }
         if self.loaded && right {
@@ -67,6 +75,9 @@ pub(crate) struct Show {
     /// Only what differs from the units that systemd has loaded
     #[arg(long)]
     diff: bool,
+    /// What of a Kubernetes Pod is not supported is told and left out
+    #[arg(long)]
+    lenient: bool,
     /// Pod files, or names of declared pods
     #[arg(value_name = "FILE", hide = true)]
     files: Vec<PathBuf>,
@@ -77,7 +88,7 @@ impl Simple for Show {
         let mut text = String::new();
         let mut right = true;
         for file in pods(&self.files)? {
-            let units = match file.units(Checked::Values) {
+            let units = match file.units(Checked::Values, self.lenient) {
                 Ok(units) => units,
                 Err(problems) => {
                     eprintln!("{problems}");
@@ -85,6 +96,7 @@ impl Simple for Show {
                     continue;
                 }
             };
+            warn(&units);
             for unit in &units.units {
                 let loaded = loaded(&unit.name)?;
                 if !self.diff {
@@ -103,6 +115,12 @@ impl Simple for Show {
         } else {
             ExitCode::from(FAILURE)
         })
+    }
+}
+
+fn warn(units: &Units) {
+    for warning in &units.warnings {
+        eprintln!("warning: {warning}");
     }
 }
 

@@ -55,7 +55,7 @@ impl WithImages for Run {
             return Err(Failure::new("interactive option only supports one image"));
         }
         let runtime = runtime::runtime(&self.runtime, context)?;
-        runtime::check_ports(self.pod.port.len(), &runtime)?;
+        runtime::check_ports(self.pod.port.len() + self.pod.publish.len(), &runtime)?;
         let stage1 = context.stage1(self.pod.stage1_path.as_deref())?;
         let store = context.store()?;
         let wishes = Wishes {

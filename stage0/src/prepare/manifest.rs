@@ -109,6 +109,8 @@ fn compose_app(
     };
     if let Some(exec) = &overrides.exec {
         app.exec = vec![exec.clone()];
+    } else if overrides.replace_arguments {
+        keep_entry_point(&mut app.exec, image);
     }
     app.exec.extend(arguments.iter().cloned());
     override_app(&mut app, overrides, &request.environment)?;
@@ -128,6 +130,17 @@ fn compose_app(
             annotations
         },
     })
+}
+
+/// Takes away the image's arguments: what OCI calls its command, all but the
+/// program where the image does not tell them apart.
+fn keep_entry_point(exec: &mut Vec<String>, image: &ImageRecord) {
+    if !super::is_from_docker(image) {
+        return exec.truncate(1);
+    }
+    let entry_point = image.manifest.annotation("appc.io/docker/entrypoint");
+    let words = entry_point.and_then(|json| serde_json::from_str(json).ok());
+    *exec = words.unwrap_or_default();
 }
 
 /// The last component of the image's name, as far as it can name an app.

@@ -64,6 +64,8 @@ pub struct Overrides {
     pub name: Option<AcName>,
     /// Program, in place of the image's program and arguments.
     pub exec: Option<String>,
+    /// The arguments stand in the place of the image's own and not behind them.
+    pub replace_arguments: bool,
     /// Working directory, absolute.
     pub working_directory: Option<String>,
     /// User: name, number or path.
