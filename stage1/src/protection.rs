@@ -41,6 +41,8 @@ pub enum Protection {
     /// An init that starts nothing any more has no privileges that an app
     /// which may trace it could use.
     IdleInit,
+    /// The environment that the pod was started with is not in its init.
+    Environment,
     /// The app's cgroup is the root of the hierarchies that it can mount, so
     /// the host's release agent is not in them (CVE-2022-0492).
     CgroupNamespace,

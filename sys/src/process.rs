@@ -184,6 +184,35 @@ fn release_program() {
     }
 }
 
+/// Overwrites the environment in this process's memory, but for the variables
+/// whose names begin with `keep`: from then on neither it nor its children show
+/// it to whoever may read `/proc/PID/environ` (proc_pid_environ(5)).
+pub fn erase_environment(keep: &[u8], _: &SingleThread) {
+    unsafe extern "C" {
+        static environ: *const *mut libc::c_char;
+    }
+    // SAFETY: the C library's variable (environ(7)); the only thread does not
+    // change it meanwhile.
+    let mut entry = unsafe { environ };
+    while !entry.is_null() {
+        // SAFETY: an array of pointers, and its end was not passed yet.
+        let variable = unsafe { *entry };
+        if variable.is_null() {
+            return;
+        }
+        // SAFETY: each points to a string that ends with a NUL.
+        let length = unsafe { libc::strlen(variable) };
+        // SAFETY: those bytes are writable, as putenv(3) and the kernel leave
+        // them, and std and others copy what they read of them.
+        let bytes = unsafe { std::slice::from_raw_parts_mut(variable.cast::<u8>(), length) };
+        if !bytes.starts_with(keep) {
+            bytes.fill(0);
+        }
+        // SAFETY: the pointer at the end is null, and this one was not.
+        entry = unsafe { entry.add(1) };
+    }
+}
+
 /// Leaves the session keyring of the caller for a new, empty one (keyctl(2)),
 /// so that keys do not travel into a container.
 ///

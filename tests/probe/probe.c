@@ -59,7 +59,8 @@ static void result(long value) { json(value < 0 ? name_of(errno) : "ok"); }
 
 static char text[1 << 20];
 
-/* Reads a whole file, without the newline at its end; -1 with errno. */
+/* Reads a whole file, without the newline at its end and with blanks for
+ * NULs; -1 with errno. */
 static long slurp(const char *path) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
@@ -70,6 +71,9 @@ static long slurp(const char *path) {
     close(fd);
     if (n < 0)
         return -1;
+    for (long i = 0; i < length; i++)
+        if (!text[i])
+            text[i] = ' ';
     text[length] = 0;
     if (length && text[length - 1] == '\n')
         text[--length] = 0;

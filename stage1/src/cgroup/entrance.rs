@@ -17,12 +17,26 @@ pub struct List<'a> {
     pub descriptors: Vec<BorrowedFd<'a>>,
 }
 
+impl<'a> List<'a> {
+    /// The same way for a process that has users of its own: it may not be born
+    /// in a cgroup of the host's, but move there by a file that was opened by
+    /// who may (cgroups(7), "Cgroups v2 delegation": the opener's rights count).
+    pub fn through(mut self, procs: &'a OwnedFd) -> Self {
+        if self.unified {
+            self.unified = false;
+            self.descriptors[0] = procs.as_fd();
+        }
+        self
+    }
+}
+
 /// The way into an app's cgroups.
 #[derive(Debug, Default)]
 pub struct Entrance {
     /// The v2 cgroup, for `CLONE_INTO_CGROUP`.
     pub unified: Option<OwnedFd>,
-    /// The `tasks` files of the v1 cgroups but one.
+    /// The `tasks` files of the v1 cgroups but one; `cgroup.procs` of the v2
+    /// cgroup for who cannot be born in it.
     pub tasks: Vec<OwnedFd>,
     /// The `tasks` file of the v1 cgroup that limits devices. It is entered
     /// late: an app that may use a device may not therefore make it, and we
@@ -42,8 +56,8 @@ impl Entrance {
         }
     }
 
-    /// Moves the calling process, which has one thread, into the v1 cgroups
-    /// but that which limits devices.
+    /// Moves the calling process, which has one thread, into the cgroups that
+    /// it was not born in, but that of v1 which limits devices.
     ///
     /// # Errors
     /// [`Error::System`] with what the kernel says.

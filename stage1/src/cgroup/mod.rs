@@ -24,7 +24,7 @@ mod v2;
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -627,6 +627,19 @@ impl AppCgroups {
             devices: devices.is_some(),
             descriptors: list.map(AsFd::as_fd).collect(),
         }
+    }
+
+    /// The file by which to join the v2 cgroup later, if there is one.
+    ///
+    /// # Errors
+    /// [`Error::System`] with what the kernel says.
+    pub fn procs(&self) -> Result<Option<OwnedFd>> {
+        let open = |unified| {
+            let flags = OFlags::WRONLY | OFlags::CLOEXEC;
+            rustix::fs::openat(unified, c"cgroup.procs", flags, Mode::empty())
+                .map_err(Error::system("open", "the app's cgroup"))
+        };
+        self.entrance.unified.as_ref().map(open).transpose()
     }
 
     /// Puts the app's v2 cgroup under this limit of devices.

@@ -41,12 +41,13 @@ fn lines(text: &str) -> impl Iterator<Item = Line<'_>> {
 }
 
 impl Place {
-    /// Opens the way to where this process is.
+    /// Opens the way to where this process is; `foreign` for a program with
+    /// users of its own, which may not be born in a cgroup of the host's.
     ///
     /// # Errors
     /// [`Error::System`] when a cgroup of its cannot be found or opened: it
     /// would be a limit that the program escapes.
-    pub(super) fn of(pid: i32) -> Result<Self> {
+    pub(super) fn of(pid: i32, foreign: bool) -> Result<Self> {
         let read =
             |path: String| fs::read_to_string(&path).map_err(|e| Error::system("read", path)(e));
         let (its, ours) = (
@@ -63,12 +64,16 @@ impl Place {
             let mount = mount_of(line.controllers)
                 .ok_or_else(|| failed().because(io::ErrorKind::NotFound))?;
             let directory = mount.join(line.path.trim_start_matches('/'));
-            if line.controllers.is_empty() {
+            if line.controllers.is_empty() && !foreign {
                 let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
                 let opened = rustix::fs::openat(CWD, &directory, flags, Mode::empty());
                 place.unified = Some(opened.map_err(|e| failed().because(e))?);
             } else {
-                let tasks = OpenOptions::new().write(true).open(directory.join("tasks"));
+                let file = match line.controllers {
+                    "" => "cgroup.procs",
+                    _ => "tasks",
+                };
+                let tasks = OpenOptions::new().write(true).open(directory.join(file));
                 place
                     .tasks
                     .push(tasks.map_err(|e| failed().because(e))?.into());
@@ -82,7 +87,7 @@ impl Place {
         self.unified.as_ref().map(AsFd::as_fd)
     }
 
-    /// Moves the calling process, which has one thread, into the v1 cgroups.
+    /// Moves the calling process, which has one thread, into the others.
     ///
     /// # Errors
     /// [`Error::System`] with what the kernel says.
@@ -128,7 +133,7 @@ mod tests {
 
     #[test]
     fn where_we_are_there_is_no_way_to_go() {
-        let place = Place::of(std::process::id() as i32).unwrap();
+        let place = Place::of(std::process::id() as i32, false).unwrap();
         assert!(place.unified.is_none() && place.tasks.is_empty());
     }
 }

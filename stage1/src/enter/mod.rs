@@ -43,7 +43,7 @@ use crate::stdio::{self, Stdio};
 use crate::supervisor::relay::Relay;
 use crate::supervisor::terminal::{self, RawTerminal};
 use crate::wire::{self, End, Report};
-use crate::{app, identity, record, rootfs, signals, users};
+use crate::{app, identity, init, record, rootfs, signals, users};
 use cgroups::Place;
 
 /// Signals that are passed on to the program.
@@ -89,7 +89,7 @@ pub fn run(name: &str, argv: Vec<OsString>) -> Result<i32> {
     let (mut process, users) = process(name, argv, with_terminal, &app)?;
     let place = match is_left_out(Protection::EnterCgroups) {
         true => Place::default(),
-        false => Place::of(app.pid)?,
+        false => Place::of(app.pid, users.is_some())?,
     };
     let signals = signals::watch(&PASSED)?;
     let (wire, pod) = wire::pair().map_err(Error::system("make", "a socket pair"))?;
@@ -122,6 +122,7 @@ pub fn run(name: &str, argv: Vec<OsString>) -> Result<i32> {
             Inner::Terminal(slave)
         }
     };
+    init::hide_environment(&proof);
     let forked = sys::process::fork(&proof, Namespaces::empty(), place.unified())
         .map_err(|e| gone(name, e))?;
     let (pid, program) = match forked {

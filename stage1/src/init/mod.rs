@@ -71,6 +71,7 @@ pub struct Start {
 /// Runs the pod, in the process that [`fork`](sys::process::fork) made in a
 /// new PID namespace; ends with it.
 pub fn run(start: Start, proof: &SingleThread) -> ! {
+    hide_environment(proof);
     let around = Surroundings {
         wire: start.wire,
         proc: None,
@@ -92,6 +93,14 @@ pub fn run(start: Start, proof: &SingleThread) -> ! {
         }
     };
     sys::process::exit(status)
+}
+
+/// What the pod was started with is no app's business, though it may look at
+/// its init.
+pub(crate) fn hide_environment(proof: &SingleThread) {
+    if !is_left_out(Protection::Environment) {
+        sys::process::erase_environment(b"RKT_", proof);
+    }
 }
 
 #[derive(Debug)]

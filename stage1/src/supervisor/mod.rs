@@ -377,7 +377,16 @@ impl Supervisor {
         let (Some(cgroups), Some(wire)) = (&self.cgroups, &self.wire) else {
             return Ok(());
         };
-        let list = cgroups.app(usize::from(app)).entrance();
+        let cgroups = cgroups.app(usize::from(app));
+        let procs = match &self.mapper {
+            Some(_) => cgroups.procs()?,
+            None => None,
+        };
+        let list = cgroups.entrance();
+        let list = match &procs {
+            Some(procs) => list.through(procs),
+            None => list,
+        };
         let order = Order::Start {
             app,
             unified: list.unified,

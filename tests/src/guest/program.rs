@@ -107,7 +107,7 @@ fn newest_glibc(program: &[u8]) -> u32 {
 /// one, where older builds are left.
 fn suite(name: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
-    fs::read_dir(own.parent().unwrap())
+    let built: Vec<PathBuf> = fs::read_dir(own.parent().unwrap())
         .unwrap()
         .map(|e| e.unwrap().path())
         .filter(|path| {
@@ -116,18 +116,23 @@ fn suite(name: &str) -> PathBuf {
                 .and_then(|rest| rest.strip_prefix('-'))
                 .is_some_and(|hash| hash.len() == 16 && hash.bytes().all(|b| b.is_ascii_hexdigit()))
         })
-        .filter(|path| {
+        .collect();
+    // Two packages may have a suite of one name: this one's is meant then.
+    [
+        format!("tests/tests/{name}"),
+        format!("stage1/tests/{name}"),
+        format!("{}/src/lib.rs", name.replace('_', "-")),
+    ]
+    .iter()
+    .find_map(|source| {
+        let of = |path: &&PathBuf| {
             let sources = fs::read_to_string(path.with_extension("d"));
-            let library = format!("{}/src/lib.rs", name.replace('_', "-"));
-            sources.is_ok_and(|sources| {
-                let suites = ["tests", "stage1"].map(|krate| format!("{krate}/tests/{name}"));
-                suites.iter().any(|suite| sources.contains(suite)) || sources.contains(&library)
-            })
-        })
-        .max_by_key(|path| path.metadata().unwrap().modified().unwrap())
-        .unwrap_or_else(|| {
-            panic!("the tests {name} are not built: cargo test --workspace --no-run")
-        })
+            sources.is_ok_and(|sources| sources.contains(source.as_str()))
+        };
+        let newest = |path: &&PathBuf| path.metadata().unwrap().modified().unwrap();
+        built.iter().filter(of).max_by_key(newest).cloned()
+    })
+    .unwrap_or_else(|| panic!("the tests {name} are not built: cargo test --workspace --no-run"))
 }
 
 #[cfg(test)]

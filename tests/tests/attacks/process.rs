@@ -87,6 +87,20 @@ fn the_privileges_of_the_pods_init() {
     });
 }
 
+/// And it reads there what rkt was started with.
+#[test]
+fn the_environment_of_the_caller() {
+    held_by(&["Environment"], |host| {
+        let question = "read /proc/1/environ";
+        let flags = ["--caps-retain=CAP_SYS_PTRACE"];
+        let pod = run(host, &[], &flags, &[question]).env("A_PASSWORD", "of the caller");
+        let answers = answers(pod).unwrap();
+        let got = answers[question].as_str().unwrap();
+        assert_ne!(got, "EACCES");
+        got.contains("A_PASSWORD")
+    });
+}
+
 /// Keys in the session keyring of whoever started the pod.
 #[test]
 fn keys_of_the_caller() {
