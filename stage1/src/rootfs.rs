@@ -132,7 +132,13 @@ impl Sources {
                     directory,
                     names,
                     owner,
-                } => credentials::copy(directory, names, *owner).map(Some),
+                } => {
+                    // A ramfs is not shown with other owners; its own are
+                    // those that the host has for the pod's.
+                    let outside = |id| mapper.map_or(id, |mapper| mapper.users().outside(id));
+                    let owner = (outside(owner.0), outside(owner.1));
+                    credentials::copy(directory, names, owner).map(Some)
+                }
                 MountKind::New { .. } | MountKind::LegacyCgroups(_) | MountKind::PodShm { .. } => {
                     Ok(None)
                 }
