@@ -12,6 +12,7 @@ mod detached;
 pub mod guests;
 mod owners;
 mod unit;
+pub mod update;
 
 use std::convert::Infallible;
 use std::os::fd::{AsRawFd, OwnedFd};

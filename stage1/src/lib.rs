@@ -46,5 +46,6 @@ pub mod signals;
 pub mod stdio;
 pub mod supervisor;
 pub mod timings;
+pub mod update;
 pub mod users;
 pub mod wire;

@@ -30,12 +30,13 @@ fn main() -> ExitCode {
             stage1::error::say(format_args!("attach: {}", error.line()));
             error.exit_status()
         }),
+        ["update", _, app] => status("update", stage1::update::run(app)),
         ["gc", uuid] => status("gc", stage1::supervisor::collect(uuid)),
         ["check", uuid] => status("check", stage1::supervisor::check(uuid)),
         ["networks", verb @ ("status" | "gc")] => status(verb, stage1::supervisor::ask(verb)),
         _ => {
             stage1::error::say(format_args!(
-                "usage: rkt-stage1 run|gc|check UUID, rkt-stage1 attach UUID APP STREAM,…, \
+                "usage: rkt-stage1 run|gc|check UUID, rkt-stage1 update UUID APP, rkt-stage1 attach UUID APP STREAM,…, \
                  rkt-stage1 enter UUID APP PROGRAM…, in the \
                  directory of a pod; rkt does this"
             ));

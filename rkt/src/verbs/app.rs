@@ -7,13 +7,14 @@ use std::process::ExitCode;
 
 use clap::Args;
 use fetch::PullPolicy;
-use manifests::appc::{ExposedPort, Mount, Volume};
+use manifests::appc::{ExposedPort, Mount, Quantity, Volume};
 use manifests::network::parse_exposed;
 use stage0::images::Images as PodImages;
 use stage0::pods::{OwnedPod, Pod, State};
-use stage0::prepare::request::{AppRequest, PodRequest};
+use stage0::prepare::request::{AppRequest, Overrides, PodRequest};
 use stage0::prepare::{self, Blueprint, Layout};
 use stage0::start::guests::{self, Changing};
+use stage0::start::update;
 
 use crate::cli::{
     self, Context, EnvironmentFlags, ImageFlags, Images, KeyValue, RuntimeFlags, Simple, WithImages,
@@ -271,6 +272,52 @@ impl Simple for Stop {
             return Ok(ExitCode::SUCCESS);
         }
         guests::stop(&pod, &app)?;
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(
+    about = "change the limits of an app that runs",
+    after_help = "\
+What is not named stays. A limit of a kind that the app was started without may need a start on
+cgroup v1.
+
+EXAMPLES:
+    rkt app update 5bc080ca --app=web --memory=1Gi
+    rkt app update 5bc080ca --app=web --cpu=1500m --cpu-shares=2048"
+)]
+pub(crate) struct Update {
+    #[command(flatten)]
+    named: Named,
+    /// Memory the app may use (512M, 1Gi)
+    #[arg(long, value_name = "QUANTITY")]
+    memory: Option<Quantity>,
+    /// Processor time the app may use, in cores (500m, 2)
+    #[arg(long, value_name = "QUANTITY")]
+    cpu: Option<Quantity>,
+    /// Weight of the app's processor time, 2 to 262144
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=262_144))]
+    cpu_shares: Option<u64>,
+}
+
+impl Simple for Update {
+    fn run(self, context: &Context) -> Outcome {
+        let (pod, app) = self.named.find("update", context)?;
+        if self.memory.is_none() && self.cpu.is_none() && self.cpu_shares.is_none() {
+            return Err(Failure::new(
+                "must provide a limit to change (--memory, --cpu, --cpu-shares)",
+            ));
+        }
+        let wishes = Overrides {
+            memory: self.memory,
+            cpu: self.cpu,
+            cpu_shares: self.cpu_shares,
+            ..Overrides::default()
+        };
+        let stage1 = context.stage1(None)?;
+        let tell = &mut |text: &str| context.tell(text);
+        update::update(&pod, &app, &wishes, &context.store()?, &stage1, tell)?;
         Ok(ExitCode::SUCCESS)
     }
 }

@@ -92,6 +92,7 @@ pub(crate) const ALL: &[Verb] = &[
     as_root(images::<app::Add>(&["app", "add"])),
     as_root(plain::<app::Start>(&["app", "start"])),
     as_root(plain::<app::Stop>(&["app", "stop"])),
+    as_root(plain::<app::Update>(&["app", "update"])),
     as_root(plain::<app::Rm>(&["app", "rm"])),
     as_root(plain::<enter::Enter>(&["app", "exec"])),
     plain::<app::List>(&["app", "list"]),

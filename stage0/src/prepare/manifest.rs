@@ -225,7 +225,7 @@ fn override_app(
     override_isolators(&mut app.isolators, overrides)
 }
 
-fn override_isolators(
+pub(crate) fn override_isolators(
     isolators: &mut Vec<Isolator>,
     overrides: &Overrides,
 ) -> Result<(), PrepareError> {

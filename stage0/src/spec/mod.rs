@@ -32,6 +32,7 @@ use oci_spec::runtime::{Linux, LinuxNamespace, LinuxNamespaceType, Root, Spec};
 
 use crate::resolved::ResolvedApp;
 pub(crate) use dispensable::dispensable;
+pub(crate) use resources::changeable;
 
 /// Version of the OCI runtime specification that we write.
 const OCI_VERSION: &str = "1.2.0";

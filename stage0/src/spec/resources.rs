@@ -34,8 +34,8 @@ pub(super) fn resources(
 ) -> Result<LinuxResources, SpecError> {
     let mut resources = LinuxResources::default();
     resources
-        .set_memory(memory(app))
-        .set_cpu(cpu(app, warnings)?)
+        .set_memory(memory(&app.app.isolators))
+        .set_cpu(cpu(&app.name, &app.app.isolators, warnings)?)
         .set_block_io(block_io(app, pod));
     if !pod.insecure.paths {
         resources.set_devices(Some(devices(app)));
@@ -43,8 +43,25 @@ pub(super) fn resources(
     Ok(resources)
 }
 
-fn last<'a, T>(app: &'a ResolvedApp, pick: impl Fn(&'a Isolator) -> Option<T>) -> Option<T> {
-    app.app.isolators.iter().rev().find_map(pick)
+/// The limits among isolators that can be changed while an app runs.
+///
+/// # Errors
+/// [`SpecError::CpuLimit`].
+pub(crate) fn changeable(
+    app: &str,
+    isolators: &[Isolator],
+    warnings: &mut Vec<String>,
+) -> Result<LinuxResources, SpecError> {
+    let mut resources = LinuxResources::default();
+    resources
+        .set_devices(None)
+        .set_memory(memory(isolators))
+        .set_cpu(cpu(app, isolators, warnings)?);
+    Ok(resources)
+}
+
+fn last<'a, T>(isolators: &'a [Isolator], pick: impl Fn(&'a Isolator) -> Option<T>) -> Option<T> {
+    isolators.iter().rev().find_map(pick)
 }
 
 /// What was asked to be guaranteed, where that is less than the limit: a
@@ -53,8 +70,8 @@ fn request(resource: &Resource) -> Option<Quantity> {
     resource.request.filter(|r| Some(*r) != resource.limit)
 }
 
-fn memory(app: &ResolvedApp) -> Option<LinuxMemory> {
-    let resource = last(app, |i| match i {
+fn memory(isolators: &[Isolator]) -> Option<LinuxMemory> {
+    let resource = last(isolators, |i| match i {
         Isolator::Memory(resource) => Some(resource),
         _ => None,
     })?;
@@ -69,12 +86,16 @@ fn memory(app: &ResolvedApp) -> Option<LinuxMemory> {
     Some(memory)
 }
 
-fn cpu(app: &ResolvedApp, warnings: &mut Vec<String>) -> Result<Option<LinuxCpu>, SpecError> {
-    let resource = last(app, |i| match i {
+fn cpu(
+    app: &str,
+    isolators: &[Isolator],
+    warnings: &mut Vec<String>,
+) -> Result<Option<LinuxCpu>, SpecError> {
+    let resource = last(isolators, |i| match i {
         Isolator::Cpu(resource) => Some(resource),
         _ => None,
     });
-    let shares = last(app, |i| match i {
+    let shares = last(isolators, |i| match i {
         Isolator::CpuShares(shares) => Some(*shares),
         _ => None,
     });
@@ -98,13 +119,13 @@ fn cpu(app: &ResolvedApp, warnings: &mut Vec<String>) -> Result<Option<LinuxCpu>
             quota
                 .and_then(|q| i64::try_from(q).ok())
                 .ok_or_else(|| SpecError::CpuLimit {
-                    app: app.name.clone(),
+                    app: app.to_owned(),
                     max: i64::MAX / (PERIOD as i64 / 1000),
                 })?;
         if quota < MIN_QUOTA {
             warnings.push(format!(
                 "app {:?}: the cpu limit {limit} is raised to 10m, the least that the kernel takes",
-                app.name
+                app
             ));
         }
         cpu.set_period(Some(PERIOD))
@@ -114,11 +135,11 @@ fn cpu(app: &ResolvedApp, warnings: &mut Vec<String>) -> Result<Option<LinuxCpu>
 }
 
 fn block_io(app: &ResolvedApp, pod: &PodFacts<'_>) -> Option<LinuxBlockIo> {
-    let bandwidth = last(app, |i| match i {
+    let bandwidth = last(&app.app.isolators, |i| match i {
         Isolator::BlockBandwidth(throttle) => Some(throttle.limit),
         _ => None,
     });
-    let operations = last(app, |i| match i {
+    let operations = last(&app.app.isolators, |i| match i {
         Isolator::BlockIops(throttle) => Some(throttle.limit),
         _ => None,
     });

@@ -135,16 +135,7 @@ impl Changing {
     /// # Errors
     /// When it does not run, or is immutable.
     pub fn lock(pod: &Pod) -> Result<Self, GuestError> {
-        let path = pod.path().join(LOCK_FILE);
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .custom_flags(nix::libc::O_NOFOLLOW)
-            .open(&path)
-            .map_err(PrepareError::io("open", &path))?;
-        flock(&lock, FlockOperation::LockExclusive).map_err(PrepareError::io("lock", &path))?;
+        let lock = lock_manifest(pod)?;
         let pod = running(pod)?;
         if !is_mutable(&pod)? {
             return Err(GuestError::Immutable);
@@ -294,23 +285,42 @@ impl Changing {
         remove_files(&self.pod.path(), &self.manifest, &removed)
     }
 
-    /// The manifest's time is the pod's birthday and stays.
     fn write_manifest(&self) -> Result<(), GuestError> {
-        let path = self.pod.path().join(MANIFEST);
-        let staged = path.with_extension("new");
-        write_json(&staged, &self.manifest)?;
-        let born = self.pod.created()?;
-        let publish = || -> io::Result<()> {
-            if let Some(born) = born {
-                File::options()
-                    .write(true)
-                    .open(&staged)?
-                    .set_modified(born)?;
-            }
-            fs::rename(&staged, &path)
-        };
-        publish().map_err(|e| PrepareError::io("write", &path)(e).into())
+        write_manifest(&self.pod, &self.manifest)
     }
+}
+
+/// The manifest's time is the pod's birthday and stays.
+pub(super) fn write_manifest(pod: &Pod, manifest: &PodManifest) -> Result<(), GuestError> {
+    let path = pod.path().join(MANIFEST);
+    let staged = path.with_extension("new");
+    write_json(&staged, manifest)?;
+    let born = pod.created()?;
+    let publish = || -> io::Result<()> {
+        if let Some(born) = born {
+            File::options()
+                .write(true)
+                .open(&staged)?
+                .set_modified(born)?;
+        }
+        fs::rename(&staged, &path)
+    };
+    publish().map_err(|e| PrepareError::io("write", &path)(e).into())
+}
+
+/// Waits for whoever changes the pod's manifest just now.
+pub(super) fn lock_manifest(pod: &Pod) -> Result<File, GuestError> {
+    let path = pod.path().join(LOCK_FILE);
+    let lock = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(nix::libc::O_NOFOLLOW)
+        .open(&path)
+        .map_err(PrepareError::io("open", &path))?;
+    flock(&lock, FlockOperation::LockExclusive).map_err(PrepareError::io("lock", &path))?;
+    Ok(lock)
 }
 
 /// Takes an app out of a pod that is over.
@@ -377,7 +387,7 @@ pub fn stop(pod: &Pod, app: &str) -> Result<(), GuestError> {
 }
 
 /// Looks again: it must run, and its supervisor listen.
-fn running(pod: &Pod) -> Result<Pod, GuestError> {
+pub(super) fn running(pod: &Pod) -> Result<Pod, GuestError> {
     let pod = pod.again()?;
     if pod.state() != State::Running {
         return Err(GuestError::NotRunning(pod.uuid()));
@@ -434,13 +444,13 @@ fn connect(pod: impl AsFd) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PrepareError> {
+pub(super) fn write_json(path: &Path, value: &impl Serialize) -> Result<(), PrepareError> {
     let text = serde_json::to_vec(value)
         .map_err(|e| PrepareError::io("write", path)(io::Error::from(e)))?;
     prepare::write(path, &text)
 }
 
-fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, PrepareError> {
+pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Result<T, PrepareError> {
     let text = fs::read(path).map_err(PrepareError::io("read", path))?;
     serde_json::from_slice(&text).map_err(|e| PrepareError::io("read", path)(io::Error::from(e)))
 }

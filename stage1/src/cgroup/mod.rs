@@ -415,6 +415,65 @@ impl Lost {
     }
 }
 
+/// Sets other limits for an app whose pod's cgroups are those of `record`, one
+/// directory a line.
+///
+/// # Errors
+/// [`Error::Refused`] where the app has no cgroup of the controller,
+/// [`Error::System`] with what the kernel says of a value.
+pub(crate) fn change(record: &str, app: &str, resources: &LinuxResources) -> Result<()> {
+    let host = Host::look()?;
+    for (controller, translate) in v1::TRANSLATIONS.iter().zip(v2::TRANSLATIONS) {
+        let (controller, v1) = *controller;
+        let asked = v1(resources)?;
+        if asked.is_empty() {
+            continue;
+        }
+        let refuse = |reason| Error::Refused {
+            field: "linux.resources",
+            value: controller.to_owned(),
+            reason,
+        };
+        let (root, version) = host
+            .find(controller)
+            .ok_or_else(|| refuse("this host has no such cgroup controller"))?;
+        let pods = record.lines().map(Path::new);
+        let pod = pods
+            .filter(|pod| pod.starts_with(&root))
+            .find(|pod| pod.join(app).is_dir());
+        let pod = pod.ok_or_else(|| {
+            refuse(
+                "the app was started without such a limit and has no cgroup for it: start it \
+                 with one",
+            )
+        })?;
+        let settings = match version {
+            Version::V1 => asked,
+            Version::V2 => {
+                let down = pod
+                    .ancestors()
+                    .take_while(|directory| directory.starts_with(&root));
+                let mut down: Vec<_> = down.collect();
+                down.reverse();
+                let file = pod.join(app).join("cgroup.controllers");
+                let has =
+                    fs::read_to_string(&file).map_err(Error::system("read", file.display()))?;
+                if !has
+                    .split_whitespace()
+                    .any(|name| name == v2::name(controller))
+                {
+                    v2::enable(down.into_iter(), &[controller])?;
+                }
+                translate(resources)?
+            }
+        };
+        for setting in &settings {
+            write(&pod.join(app), setting)?;
+        }
+    }
+    Ok(())
+}
+
 fn no_right(error: &io::Error) -> bool {
     matches!(
         error.kind(),
