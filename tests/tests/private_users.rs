@@ -475,3 +475,16 @@ fn the_hosts_namespaces_can_be_shared_but_not_ruled() {
     assert!(lines[2].contains("lo"), "{out}");
     assert!(out.stdout.contains("not permitted"), "{out}");
 }
+
+#[test]
+fn an_app_reads_its_units_credentials_and_nobody_else_does() {
+    let host = host();
+    let unit = tempfile::tempdir().unwrap();
+    fs::write(unit.path().join("token"), "secret").unwrap();
+    let script = "cd $CREDENTIALS_DIRECTORY && cat token && stat -c ' %u %a' . token";
+    let said = pod(&host, &[], &["--user=33", "--group=33"], script)
+        .env("CREDENTIALS_DIRECTORY", unit.path())
+        .run()
+        .ok();
+    assert_eq!(said.text(), "secret 33 500\n 33 400");
+}
