@@ -40,7 +40,7 @@ impl Simple for Version {
             rust_version: env!("CARGO_PKG_RUST_VERSION"),
             os: std::env::consts::OS,
             arch: std::env::consts::ARCH,
-            features: ["-TPM", "-SDJOURNAL"],
+            features: ["-TPM", "+SDJOURNAL"],
         };
         match Format::check(self.format.as_deref())? {
             Format::Text => output::say(&format!(

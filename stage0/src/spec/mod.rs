@@ -131,6 +131,21 @@ pub enum SpecError {
         /// The place.
         target: PathBuf,
     },
+    /// A label of a security module that this host does not use.
+    #[error(
+        "app {app:?}: isolator {isolator} asks for {label:?}, but this host does not use {module}; \
+         boot it with {module}, or take the isolator away"
+    )]
+    NoSecurityModule {
+        /// The app.
+        app: String,
+        /// The isolator's name.
+        isolator: String,
+        /// The context or profile.
+        label: String,
+        /// SELinux or AppArmor.
+        module: &'static str,
+    },
     /// A kernel parameter of a namespace that the pod shares with the host.
     #[error(
         "sysctl {key:?} would change the host, because the pod has no {namespace} namespace of its own"
@@ -265,20 +280,11 @@ fn ineffective(app: &ResolvedApp, pod: &PodFacts<'_>) -> Vec<String> {
         {
             Some(no_effect(i, "no block device is known to apply it to"))
         }
-        Isolator::SeLinuxContext(_) if !pod.host.selinux => {
-            Some(no_effect(i, "the host does not use SELinux"))
-        }
-        Isolator::AppArmorProfile(_) if !pod.host.apparmor => {
-            Some(no_effect(i, "the host does not use AppArmor"))
-        }
         _ => None,
     });
     let of_pod = pod.isolators.iter().filter_map(|i| match i {
         Isolator::Sysctl(_) => None,
-        Isolator::SeLinuxContext(_) if pod.host.selinux => None,
-        Isolator::AppArmorProfile(_) if pod.host.apparmor => None,
-        Isolator::SeLinuxContext(_) => Some(of("pod", i, "the host does not use SELinux")),
-        Isolator::AppArmorProfile(_) => Some(of("pod", i, "the host does not use AppArmor")),
+        Isolator::SeLinuxContext(_) | Isolator::AppArmorProfile(_) => None,
         Isolator::Unknown { .. } => Some(of("pod", i, "it is not known")),
         _ => Some(of("pod", i, "only an app's is followed")),
     });

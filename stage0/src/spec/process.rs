@@ -47,8 +47,8 @@ pub(super) fn process(
         .set_no_new_privileges(Some(no_new_privileges(app, filter)))
         .set_rlimits(None)
         .set_oom_score_adj(oom_score_adj)
-        .set_selinux_label(selinux_label(app, pod))
-        .set_apparmor_profile(apparmor_profile(app, pod));
+        .set_selinux_label(selinux_label(app, pod)?)
+        .set_apparmor_profile(apparmor_profile(app, pod)?);
     Ok(process)
 }
 
@@ -79,26 +79,51 @@ fn no_new_privileges(app: &ResolvedApp, filter: &Seccomp) -> bool {
     asked.count() > 0 || (filtered && app.identity.uid != 0)
 }
 
-/// The app's label; the pod's if it has none.
-fn selinux_label(app: &ResolvedApp, pod: &PodFacts<'_>) -> Option<String> {
-    let label = |isolators: &[Isolator]| {
-        isolators.iter().rev().find_map(|i| match i {
+/// The app's SELinux context; the pod's if it has none.
+fn selinux_label(app: &ResolvedApp, pod: &PodFacts<'_>) -> Result<Option<String>, SpecError> {
+    label(
+        app,
+        pod,
+        ("SELinux", pod.host.selinux),
+        |isolator| match isolator {
             Isolator::SeLinuxContext(context) => Some(context.to_string()),
             _ => None,
-        })
-    };
-    let label = label(&app.app.isolators).or_else(|| label(pod.isolators));
-    label.filter(|_| pod.host.selinux)
+        },
+    )
 }
 
-/// The app's profile; the pod's if it has none.
-fn apparmor_profile(app: &ResolvedApp, pod: &PodFacts<'_>) -> Option<String> {
-    let profile = |isolators: &[Isolator]| {
-        isolators.iter().rev().find_map(|i| match i {
+/// The app's AppArmor profile; the pod's if it has none.
+fn apparmor_profile(app: &ResolvedApp, pod: &PodFacts<'_>) -> Result<Option<String>, SpecError> {
+    label(
+        app,
+        pod,
+        ("AppArmor", pod.host.apparmor),
+        |isolator| match isolator {
             Isolator::AppArmorProfile(profile) => Some(profile.profile.clone()),
             _ => None,
-        })
+        },
+    )
+}
+
+/// Who asked for a label and ran without it would run with more rights than
+/// was meant, so a host that cannot apply it is an error.
+fn label(
+    app: &ResolvedApp,
+    pod: &PodFacts<'_>,
+    (module, present): (&'static str, bool),
+    of: impl Fn(&Isolator) -> Option<String>,
+) -> Result<Option<String>, SpecError> {
+    let find = |isolators: &[Isolator]| {
+        let mut last_first = isolators.iter().rev();
+        last_first.find_map(|i| of(i).map(|label| (label, i.name().to_owned())))
     };
-    let profile = profile(&app.app.isolators).or_else(|| profile(pod.isolators));
-    profile.filter(|_| pod.host.apparmor)
+    match find(&app.app.isolators).or_else(|| find(pod.isolators)) {
+        Some((label, isolator)) if !present => Err(SpecError::NoSecurityModule {
+            app: app.name.clone(),
+            isolator,
+            label,
+            module,
+        }),
+        found => Ok(found.map(|(label, _)| label)),
+    }
 }

@@ -359,13 +359,33 @@ fn what_has_no_effect_is_told() {
         {"name": "example.com/unknown", "value": 1},
         {"name": "resource/network-bandwidth", "value": {"default": true, "limit": "1M"}},
         {"name": "resource/block-iops", "value": {"default": true, "limit": "1"}},
-        {"name": "os/linux/apparmor-profile", "value": {"profile": "web"}},
         {"name": "os/linux/seccomp-remove-set", "value": {"set": ["mount", "@x/y"]}},
     ]);
     let built = build(&app(0, isolators), &pod).unwrap();
-    assert_eq!(built.warnings.len(), 5, "{:?}", built.warnings);
+    assert_eq!(built.warnings.len(), 4, "{:?}", built.warnings);
+}
+
+#[test]
+fn a_label_that_nobody_would_apply_is_refused() {
+    let profile = json!([{"name": "os/linux/apparmor-profile", "value": {"profile": "web"}}]);
+    let isolators: Vec<Isolator> = serde_json::from_value(profile.clone()).unwrap();
+    let mut pod = pod();
+    pod.host.apparmor = false;
+    let wanted = "app \"web\": isolator os/linux/apparmor-profile asks for \"web\", but this host \
+                  does not use AppArmor; boot it with AppArmor, or take the isolator away";
+    assert_eq!(
+        build(&app(0, profile), &pod).unwrap_err().to_string(),
+        wanted
+    );
+    pod.isolators = &isolators;
+    assert_eq!(
+        build(&app(0, json!([])), &pod).unwrap_err().to_string(),
+        wanted
+    );
+    pod.host.apparmor = true;
+    let built = build(&app(0, json!([])), &pod).unwrap();
     let process = built.spec.process().as_ref().unwrap();
-    assert_eq!(process.apparmor_profile(), &None);
+    assert_eq!(process.apparmor_profile().as_deref(), Some("web"));
 }
 
 #[test]
