@@ -10,7 +10,7 @@
 set -eu
 suite=$1 mirror=$2 keyring=$3 extra=$4 out=$5
 
-packages=acl,attr,busybox-static,dbus,e2fsprogs,fsverity,iproute2,kmod,libcap2-bin
+packages=acl,apparmor,attr,busybox-static,dbus,e2fsprogs,fsverity,iproute2,kmod,libcap2-bin
 packages=$packages,mount,nftables,procps,systemd,systemd-container,systemd-sysv
 packages=$packages,util-linux
 

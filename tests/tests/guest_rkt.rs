@@ -101,6 +101,58 @@ fn a_pod_runs_in_a_container_of_systemd_252_and_257() {
     }
 }
 
+/// A profile is applied to the app, not to what starts it, and forbids what it
+/// says; one that nobody loaded ends the start.
+#[test]
+fn an_apparmor_profile_confines_the_app_that_asks_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let Some(mut guest) = Guest::qemu(Kernel::V6_12).and_then(Guest::rkt) else {
+        return;
+    };
+    for profile in ["web", "unheard"] {
+        let name = format!("example.com/{profile}");
+        let aci = Aci::busybox(&name, &["/bin/sh", "-c"]).app(
+            "isolators",
+            json!([{"name": "os/linux/apparmor-profile", "value": {"profile": profile}}]),
+        );
+        let file = aci.write(dir.path(), profile, Compression::Plain);
+        let bytes = std::fs::read(file).unwrap();
+        guest = guest.bytes(&format!("/in/{profile}.aci"), 0o644, bytes);
+    }
+    let out = guest
+        .text(
+            "/in/profile",
+            0o644,
+            "profile web flags=(attach_disconnected) {\n file,\n deny /secret/** rw,\n}\n",
+        )
+        .run(
+            "
+            set -e
+            apparmor_parser --replace --skip-cache /in/profile
+            rkt --insecure-options=image fetch --quiet --full /in/web.aci >/dev/null
+            rkt --insecure-options=image fetch --quiet --full /in/unheard.aci >/dev/null
+            rkt run --net=none example.com/web -- 'cat /proc/self/attr/current
+                mkdir /secret; echo x 2>/dev/null >/secret/file || echo file=denied; echo x >/other && echo other=written' >out
+            echo profile=$(head -n 1 out)
+            cat out
+            rkt run --net=none example.com/web -- 'sleep 60' & 
+            uuid=
+            while [ -z \"$uuid\" ]; do sleep 0.1; uuid=$(rkt list --no-legend | sed -n 's/^\\([0-9a-f]*\\).*running.*/\\1/p'); done
+            rkt enter $uuid /bin/sh -c 'cat /proc/self/attr/current' | sed 's/^/entered=/'
+            rkt stop --force $uuid >/dev/null
+            rkt run --net=none example.com/unheard -- true 2>err || echo unheard=$?
+            sed 's/^/said=/' err
+            ",
+        );
+    assert_eq!(out.status, 0, "{out}");
+    assert_eq!(out.value("profile"), "web (enforce)", "{out}");
+    assert_eq!(out.value("file"), "denied", "{out}");
+    assert_eq!(out.value("other"), "written", "{out}");
+    assert_eq!(out.value("entered"), "web (enforce)", "{out}");
+    assert_ne!(out.value("unheard"), "0", "{out}");
+    assert!(out.value("said").contains("unheard"), "{out}");
+}
+
 /// The app's cgroup is where an operator can see it, holds what the image asks
 /// for or the user instead, and is gone with the pod.
 #[test]
