@@ -202,45 +202,46 @@ impl AppState {
 impl PodReport {
     /// What can be found out about the pod; what cannot is told in `errors`.
     pub(crate) fn new(pod: &Pod, detail: Detail<'_>) -> Self {
-        let mut errors = Vec::new();
-        let created_at = noted(pod.created(), &mut errors);
-        let started_at = noted(pod.started(), &mut errors);
         let state = pod.state();
+        let mut notes = Notes {
+            over: state.has_exited(),
+            unfinished: matches!(
+                state,
+                State::Embryo | State::Preparing | State::AbortedPrepare
+            ),
+            pod,
+            torn: false,
+            errors: Vec::new(),
+        };
+        let created_at = notes.take(pod.created());
+        let started_at = notes.take(pod.started());
         // Others never joined one.
         let networks = if state == State::Running || state.has_exited() {
-            noted(pod.networks(), &mut errors)
+            notes.take(pod.networks())
         } else {
             Vec::new()
         };
         let init = match detail {
             Detail::Row => None,
-            _ => noted(pod.init(), &mut errors),
+            _ => notes.take(pod.init()),
         };
         let unit = match detail {
             Detail::Row => None,
-            _ => noted(pod.unit(), &mut errors),
+            _ => notes.take(pod.unit()),
         };
         let logs = match detail {
             Detail::Row => None,
-            _ => noted(pod.logs(), &mut errors).map(|logs| match logs {
+            _ => notes.take(pod.logs()).map(|logs| match logs {
                 Logs::Journal { .. } => "journal",
                 Logs::Files { .. } => "files",
             }),
         };
-        // A pod that is being filled has no manifest yet, and that is no damage.
-        let unfinished = matches!(
-            state,
-            State::Embryo | State::Preparing | State::AbortedPrepare
-        );
         let manifest = match pod.manifest() {
-            Ok(manifest) => Some(manifest),
-            Err(_) if unfinished => None,
-            Err(e) => {
-                errors.push(error_line(&e));
-                None
-            }
+            Err(_) if notes.unfinished => None,
+            manifest => notes.take(manifest.map(Some)),
         };
-        let broken = manifest.is_none() && !unfinished && state != State::Running;
+        let broken =
+            manifest.is_none() && !notes.unfinished && !notes.torn && state != State::Running;
         let mut report = Self {
             name: pod.uuid().to_string(),
             state: if broken {
@@ -259,11 +260,15 @@ impl PodReport {
             unit,
             logs,
             pid: init.map(|process| process.pid),
-            errors,
+            errors: Vec::new(),
         };
         if let Some(manifest) = manifest {
-            report.add_manifest(manifest, pod, detail);
+            report.add_manifest(manifest, pod, detail, &mut notes);
         }
+        if notes.torn {
+            report.reason = Some(HOST_RESTARTED);
+        }
+        report.errors = notes.errors;
         report
     }
 
@@ -314,8 +319,14 @@ impl PodReport {
         words.join(separator)
     }
 
-    fn add_manifest(&mut self, manifest: PodManifest, pod: &Pod, detail: Detail<'_>) {
-        let over = pod.state().has_exited();
+    fn add_manifest(
+        &mut self,
+        manifest: PodManifest,
+        pod: &Pod,
+        detail: Detail<'_>,
+        notes: &mut Notes<'_>,
+    ) {
+        let over = notes.over;
         let mut cut_off = false;
         for app in &manifest.apps {
             // A row tells of no app; only of an end that no app came to.
@@ -323,7 +334,7 @@ impl PodReport {
                 Detail::Row if !over => AppStatus::default(),
                 _ => {
                     let status = pod.app_status(app.name.as_str());
-                    noted(status, &mut self.errors).unwrap_or_default()
+                    notes.take(status).unwrap_or_default()
                 }
             };
             cut_off |= status.started.is_some() && status.finished.is_none();
@@ -342,19 +353,50 @@ impl PodReport {
 /// Why a pod has exited although an app of it has not: its supervisor did not
 /// live to write it down.
 fn reason(pod: &Pod) -> Option<&'static str> {
-    let supervisor = pod.supervisor().ok()??;
+    let supervisor = match pod.supervisor() {
+        Err(PodError::Unwritten { .. }) => return Some(HOST_RESTARTED),
+        supervisor => supervisor.ok()??,
+    };
     match boot::id() {
-        Ok(id) if id != supervisor.boot_id => Some("host restarted"),
+        Ok(id) if id != supervisor.boot_id => Some(HOST_RESTARTED),
         _ => Some("supervisor killed"),
     }
 }
 
-/// What a file says, or nothing and a line among the errors.
-fn noted<T: Default>(said: Result<T, PodError>, errors: &mut Vec<String>) -> T {
-    said.unwrap_or_else(|e| {
-        errors.push(error_line(&e));
-        T::default()
-    })
+const HOST_RESTARTED: &str = "host restarted";
+
+/// What was found out about a pod beside what its files say.
+struct Notes<'a> {
+    pod: &'a Pod,
+    over: bool,
+    /// It is being filled, or was: what is not written yet is no damage.
+    unfinished: bool,
+    /// It is over because the host lost power, with files of it unwritten.
+    torn: bool,
+    errors: Vec<String>,
+}
+
+impl Notes<'_> {
+    /// Whether its supervisor ran since the host has been up, so that an empty
+    /// file is somebody's doing.
+    fn of_this_boot(&self) -> bool {
+        let supervisor = self.pod.supervisor().ok().flatten();
+        supervisor.is_some_and(|it| boot::id().is_ok_and(|id| id == it.boot_id))
+    }
+
+    /// What a file says, or nothing and a note.
+    fn take<T: Default>(&mut self, said: Result<T, PodError>) -> T {
+        said.unwrap_or_else(|e| {
+            match e {
+                PodError::Unwritten { .. } if self.over && !self.of_this_boot() => {
+                    self.torn = true;
+                }
+                PodError::Unwritten { .. } if self.unfinished => {}
+                e => self.errors.push(error_line(&e)),
+            }
+            T::default()
+        })
+    }
 }
 
 impl AppReport {
@@ -570,6 +612,28 @@ mod tests {
                 .unwrap()
                 .contains("apps/web/status")
         );
+    }
+
+    #[test]
+    fn what_a_power_cut_took_of_a_pod_is_no_damage() {
+        let (manifest, began) = (manifest(), r#"{"started": 5}"#);
+        for files in [
+            [("pod", ""), ("ppid", "")],
+            [("pod", &*manifest), ("apps/web/status", "")],
+        ] {
+            let (_tmp, pod) = exited(&files);
+            assert_eq!(pod["state"], "exited", "{pod}");
+            assert_eq!(pod["reason"], "host restarted", "{pod}");
+            assert!(pod.get("errors").is_none(), "{pod}");
+        }
+        let (_tmp, pod) = exited(&[
+            ("pod", &*manifest),
+            ("ppid", ""),
+            ("apps/web/status", began),
+        ]);
+        assert_eq!(pod["reason"], "host restarted", "{pod}");
+        let (_tmp, pod) = exited(&[("apps/web/status", began)]);
+        assert_eq!(pod["state"], "broken", "a missing manifest is damage");
     }
 
     #[test]

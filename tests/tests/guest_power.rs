@@ -1,5 +1,8 @@
 //! Pulling the plug: what a store holds after a power cut is what it held
-//! before, or what it was about to hold, and nothing between.
+//! before, or what it was about to hold, and nothing between; and of the pods
+//! that it cut off, nothing stays but the word that they ended.
+//!
+//! `RKT_TEST_POWER_CUTS` says at how many moments pods are cut off.
 #![allow(clippy::unwrap_used, reason = "a test reports by panicking")]
 
 use std::collections::BTreeSet;
@@ -8,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use tests::guest::{Disk, Guest, Kernel, Output};
+use tests::guest::{Disk, Guest, Kernel, Output, WriteLog};
 use tests::host::binary;
 use tests::{Aci, Cmd, Compression, Rootfs};
 
@@ -220,4 +223,256 @@ fn a_power_cut_during_fetch_leaves_the_store_sound() {
     );
     assert!(out.stdout.contains("kept\n"), "{out}");
     assert!(out.stdout.ends_with(&format!("{}\n", 24 << 20)), "{out}");
+}
+
+const WEB: &str = "
+[Pod]
+Network=none
+InsecureOptions=image
+[App web]
+Image=example.com/sh
+Arguments='trap \"exit 0\" TERM; while :; do sleep 0.1; done'
+[Install]
+WantedBy=multi-user.target
+";
+
+/// Pods of every kind come and go as fast as they can, beside the declared one.
+/// The disk is told to commit often, so that cuts find more than the start.
+const PODS_FOREVER: &str = "
+    mount -o remount,commit=1 /var/lib/rkt
+    run() { rkt --insecure-options=image run --net=none \"$@\"; }
+    round=0
+    while :; do
+        cut=$(run --detach example.com/sh -- 'while :; do sleep 1; done')
+        run example.com/sh -- 'exit 3'
+        rkt prepare --quiet --insecure-options=image example.com/sh
+        systemctl daemon-reload &
+        old=$(run --detach example.com/sh -- 'true')
+        rkt gc --mark-only
+        rkt stop --force $cut
+        rkt rm $cut
+        rkt gc --grace-period=0s --expire-prepared=0s
+        round=$((round + 1))
+        mark round$round
+    done
+";
+
+/// The states of pods that nobody runs, on a disk that was cut off.
+const ENDED: [&str; 8] = [
+    "embryo",
+    "aborted prepare",
+    "prepared",
+    "exited",
+    "exited garbage",
+    "exited deleting",
+    "garbage",
+    "deleting",
+];
+
+/// A data directory that some cut left, looked at on the host.
+struct Left<'a> {
+    data: &'a Path,
+    cut: String,
+}
+
+impl Left<'_> {
+    fn rkt(&self, words: &[&str]) -> String {
+        let out = Cmd::new(binary("rkt"))
+            .arg(format!("--dir={}", self.data.display()))
+            .args(words)
+            .run();
+        assert_eq!(out.code(), Some(0), "{}: {words:?}: {out}", self.cut);
+        out.stdout
+    }
+
+    /// What is told of each pod: its state, and the reason if there is one.
+    fn pods(&self) -> Vec<String> {
+        let pods: Vec<serde_json::Value> =
+            serde_json::from_str(&self.rkt(&["list", "--format=json"])).unwrap();
+        let told = |pod: &serde_json::Value| {
+            let state = pod["state"].as_str().unwrap();
+            assert!(
+                ENDED.contains(&state) && pod.get("errors").is_none(),
+                "{}: {pod}",
+                self.cut
+            );
+            let began = |app: &serde_json::Value| app.get("started_at").is_some();
+            let over = |app: &serde_json::Value| app.get("finished_at").is_some();
+            let apps = pod["apps"].as_array().unwrap();
+            let reason = pod.get("reason").map(|reason| reason.as_str().unwrap());
+            if apps.iter().any(|app| began(app) && !over(app)) {
+                assert_eq!(reason, Some("host restarted"), "{}: {pod}", self.cut);
+            }
+            match reason {
+                Some(reason) => format!("{state}: {reason}"),
+                None => state.to_owned(),
+            }
+        };
+        pods.iter().map(told).collect()
+    }
+
+    fn assert_cleanable(&self) {
+        self.rkt(&["image", "verify", "--all"]);
+        self.rkt(&["gc", "--grace-period=0s", "--expire-prepared=0s"]);
+        self.rkt(&["image", "gc"]);
+        assert!(self.pods().is_empty(), "{}: {:?}", self.cut, self.pods());
+        let left = Cmd::new("find")
+            .arg(self.data)
+            .args(["-path", "*/data/pods/*/*", "-o"])
+            .args(["-path", "*/data/store/staging/*/*"])
+            .run()
+            .ok()
+            .stdout;
+        assert_eq!(left, "", "{}", self.cut);
+        self.rkt(&["image", "verify", "--all"]);
+    }
+}
+
+/// Looks at `cuts` states of the disk, at random moments in the order of time,
+/// and gives what was told of the pods at each. The last is in `crashed`
+/// afterwards, as the guest's next boot would find it.
+fn cut_off(writes: &mut WriteLog, cuts: usize, crashed: &Path, data: &Path) -> Vec<Vec<String>> {
+    let scratch = crashed.with_extension("scratch");
+    let part = writes.len() / cuts;
+    let mut told = Vec::new();
+    for cut in 0..cuts {
+        let last = cut + 1 == cuts;
+        let within = usize::try_from(RandomState::new().hash_one(cut) % part.max(1) as u64);
+        let at = if last {
+            writes.len()
+        } else {
+            writes.len() * cut / cuts + within.unwrap()
+        };
+        let random = RandomState::new();
+        let mut nth = 0_u32;
+        writes.crash(at, crashed, || {
+            nth += 1;
+            last || random.hash_one(nth).is_multiple_of(2)
+        });
+        Cmd::new("cp")
+            .arg("--sparse=always")
+            .args([crashed, &scratch])
+            .run()
+            .ok();
+        let mounted = LoopMount::new(&scratch, data);
+        let cut = format!("cut {} of {cuts}, before write {at}", cut + 1);
+        let left = Left { data, cut };
+        let pods = left.pods();
+        println!("{}: {pods:?}", left.cut);
+        left.assert_cleanable();
+        drop(mounted);
+        told.push(pods);
+    }
+    told
+}
+
+/// The plug is pulled while pods are run, stopped, removed and collected. At
+/// every moment that this could have been the store is whole, no pod is told to
+/// run, gc leaves nothing; and after the next boot the declared pod runs.
+#[test]
+fn no_pod_outlives_a_power_cut_but_the_declared_one_comes_back() {
+    let cuts = std::env::var("RKT_TEST_POWER_CUTS")
+        .map_or(24, |n| n.parse().expect("RKT_TEST_POWER_CUTS is a number"));
+    // Each round is some 15 writes to cut before.
+    let rounds = 5.max(cuts / 10);
+    let disk = Disk::recorded(256);
+    let image = Aci::busybox("example.com/sh", &["/bin/sh", "-c"]);
+    let with_declared_pod = |disk: &Disk| {
+        let generator = "/usr/lib/systemd/system-generators/rkt-generator";
+        Some(
+            guest_with(disk, &[("sh", &image)])?
+                .text(
+                    generator,
+                    0o755,
+                    "#!/bin/sh\nexec /usr/bin/rkt generator \"$@\"\n",
+                )
+                .text("/etc/rkt/pods/web.pod", 0o644, WEB)
+                .deadline(Duration::from_secs(60 + 15 * rounds as u64)),
+        )
+    };
+    let Some(guest) = with_declared_pod(&disk) else {
+        return;
+    };
+    // Unsealed, as this machine reads it.
+    let mut running = guest.start(&format!(
+        "set -e
+        rkt --verity=off --insecure-options=image fetch /in/sh.aci
+        systemctl reset-failed
+        systemctl start web.service || (journalctl --no-pager -u web.service -u web-fetch.service >&2; false)
+        set +e
+        {PODS_FOREVER}"
+    ));
+    if running.wait_for_one_of(&[&format!("round{rounds}"), "DONE"]) == "DONE" {
+        panic!("nothing was cut: {}", running.wait());
+    }
+    thread::sleep(random(Duration::from_secs(3)));
+    running.cut();
+
+    let (mut writes, dir) = disk.into_writes();
+    let next = Disk::new(256);
+    let data = dir.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let told = cut_off(&mut writes, cuts, &next.path(), &data);
+    let restarted = |pod: &&String| *pod == "exited: host restarted";
+    let at_most = told
+        .iter()
+        .map(|pods| pods.iter().filter(restarted).count());
+    assert!(
+        at_most.max() >= Some(2),
+        "no cut found a pod beside the declared one midway: {told:?}"
+    );
+    let kinds: BTreeSet<_> = told.iter().collect();
+    assert!(kinds.len() >= 3, "too few kinds of moments: {told:?}");
+
+    let out = with_declared_pod(&next)
+        .expect("the first guest was to be had")
+        .run(
+            "
+            for _ in $(seq 400); do
+                systemctl is-active -q web.service && break; sleep 0.1
+            done
+            echo web=$(systemctl is-active web.service)
+            echo restarts=$(systemctl show --value -p NRestarts web.service)
+            rkt list --no-legend
+            rkt list --format=json >before
+            rkt image verify --all || echo verify=damaged
+            rkt gc --grace-period=0s --expire-prepared=0s || echo gc=failed
+            rkt image gc || echo gc=failed
+            rkt list --format=json >after
+            echo left=$(find /var/lib/rkt/pods -mindepth 2 -maxdepth 2 | wc -l)
+            echo staged=$(find /var/lib/rkt/store/staging -mindepth 2 | wc -l)
+            echo still=$(systemctl is-active web.service)
+            ",
+        )
+        .ok();
+    assert_eq!(out.value("web"), "active", "{out}");
+    assert_eq!(out.value("restarts"), "0", "{out}");
+    assert!(!out.stdout.contains("=damaged"), "{out}");
+    assert!(!out.stdout.contains("gc=failed"), "{out}");
+    let states = |file: &str| -> Vec<String> {
+        let pods: Vec<serde_json::Value> = serde_json::from_str(&out.file(file)).unwrap();
+        let mut states: Vec<String> = pods
+            .iter()
+            .map(|pod| {
+                assert!(pod.get("errors").is_none(), "{pod}: {out}");
+                let reason = pod
+                    .get("reason")
+                    .map_or("", |reason| reason.as_str().unwrap());
+                format!("{}: {reason}", pod["state"].as_str().unwrap())
+            })
+            .collect();
+        states.sort();
+        states
+    };
+    let before = states("before");
+    let running = before.iter().filter(|state| *state == "running: ").count();
+    assert_eq!(running, 1, "{before:?}: {out}");
+    assert!(
+        before.iter().any(|state| state == "exited: host restarted"),
+        "{before:?}: {out}"
+    );
+    assert_eq!(states("after"), ["running: "], "{out}");
+    assert_eq!(out.value("left"), "1", "{out}");
+    assert_eq!(out.value("staged"), "0", "{out}");
+    assert_eq!(out.value("still"), "active", "{out}");
 }

@@ -46,6 +46,15 @@ pub enum PodError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file of the pod is empty, as none is that was put there: the host lost
+    /// power before the bytes were on the disk.
+    #[error("pod \"{uuid}\" is damaged: file {file:?} is empty: the host lost power")]
+    Unwritten {
+        /// The pod.
+        uuid: Uuid,
+        /// The file, relative to the pod directory.
+        file: String,
+    },
     /// A system call on a pod's directory failed.
     #[error("cannot {what} {path:?}")]
     Io {

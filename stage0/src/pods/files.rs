@@ -2,7 +2,9 @@
 //!
 //! Any of them may be missing (the pod is younger or was cut short) or damaged
 //! (a full disk, a person). Every question has its own answer, so one bad file
-//! never hides what the others say.
+//! never hides what the others say. Those of a pod that runs are not synced, as
+//! it does not outlive its boot; what a power cut leaves of it may be empty
+//! files, which are told apart from damage ([`PodError::Unwritten`]).
 
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
@@ -176,7 +178,8 @@ impl Pod {
         }
     }
 
-    /// The bytes of a file below the pod directory; `None` if there is none.
+    /// The bytes of a file below the pod directory, at least one; `None` if
+    /// there is no such file.
     fn read(&self, file: &str) -> Result<Option<Vec<u8>>, PodError> {
         let read = || -> Result<Option<Vec<u8>>, Errno> {
             let fd = match open_below(self.dir(), file) {
@@ -195,7 +198,14 @@ impl Pod {
                 }
             }
         };
-        read().map_err(PodError::io("read", self.path().join(file)))
+        match read() {
+            Ok(Some(bytes)) if bytes.is_empty() => Err(PodError::Unwritten {
+                uuid: self.uuid(),
+                file: file.to_owned(),
+            }),
+            Ok(read) => Ok(read),
+            Err(e) => Err(PodError::io("read", self.path().join(file))(e)),
+        }
     }
 }
 
