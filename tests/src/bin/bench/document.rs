@@ -114,8 +114,8 @@ impl Role {
         let first = name.split([' ', ':', ',']).next().unwrap_or_default();
         match first {
             "floor" | "arithmetic" => Self::Floor,
-            "crun" | "runc" | "podman" | "ctr" | "bwrap" | "systemd-nspawn" | "skopeo"
-            | "umoci" | "conmon" | "containerd" => Self::Peer,
+            "crun" | "runc" | "podman" | "podman's" | "ctr" | "bwrap" | "systemd-nspawn"
+            | "skopeo" | "umoci" | "conmon" | "containerd" => Self::Peer,
             _ => Self::Ours,
         }
     }

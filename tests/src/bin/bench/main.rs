@@ -23,6 +23,7 @@ mod contender;
 mod document;
 mod fetch;
 mod floor;
+mod generator;
 mod image;
 mod images;
 mod memory;
@@ -59,6 +60,8 @@ const USAGE: &str = "usage: bench PART|all [OPTION...]
   pods     a list of 1,000 pods, gc of 500, 16 starts at once, 500 idle pods
   network  the start with a private network, of 200 pods on one bridge too, and
            what goes through; in a network of its own
+  generator
+           making units of 200 declared pods
   sizes    the programs, in bytes
   scale    what things cost as pods, images, layers, files and networks become
            10 and 100 times as many
@@ -98,11 +101,14 @@ impl From<Vec<Report>> for Measured {
 type Part = (&'static str, usize, fn(usize) -> Measured);
 
 /// What deletes most stands last: a file system may take longer for a while.
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("start", 40, |rounds| start::run(rounds).into()),
     ("memory", 3, |rounds| vec![memory::run(rounds)].into()),
     ("network", 20, |rounds| network::run(rounds).into()),
     ("pods", 20, |rounds| pods::run(rounds).into()),
+    ("generator", 20, |rounds| {
+        vec![generator::run(rounds)].into()
+    }),
     ("sizes", 1, |_| vec![sizes::run()].into()),
     ("scale", 10, |rounds| Measured {
         reports: Vec::new(),

@@ -82,6 +82,16 @@ pub(crate) fn all(document: &Document) -> Vec<Promise> {
             at_most("pods", "list of 1000 pods", "rkt list", 50.0),
         ),
         promise(
+            "units of 200 declared pods",
+            "≤ 50 ms",
+            at_most(
+                "generator",
+                "units of 200",
+                "rkt generator, pod files",
+                50.0,
+            ),
+        ),
+        promise(
             "one byte flipped in a stored layer",
             "found and named",
             damage(document),
