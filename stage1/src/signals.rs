@@ -1,4 +1,4 @@
-//! Signals as something to poll (signalfd(2)).
+//! Signals as something to poll (signalfd(2)), and as an end of our own.
 
 use std::os::fd::OwnedFd;
 
@@ -59,4 +59,25 @@ pub fn came_from_outside(from: &OwnedFd) -> bool {
 pub fn clear(from: &SignalFd) -> Result<()> {
     while next(from)?.is_some() {}
     Ok(())
+}
+
+/// Ends this process by the signal that ended an app: to a service manager,
+/// which tells a signal from a status and SIGTERM from SIGSEGV, the pod's end
+/// is its app's. Comes back for one that ends nobody.
+pub fn die_of(signal: i32) {
+    // The app's memory is of interest, ours is not.
+    let none = rustix::process::Rlimit {
+        current: Some(0),
+        maximum: Some(0),
+    };
+    let _as_it_was = rustix::process::setrlimit(rustix::process::Resource::Core, none);
+    let _as_it_is =
+        rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    sys::signals::reset_dispositions();
+    if let Ok(signal) = Signal::try_from(signal) {
+        let mut set = SigSet::empty();
+        set.add(signal);
+        let _blocked = set.thread_unblock();
+    }
+    let _survived = sys::signals::send(std::process::id() as i32, signal);
 }

@@ -18,6 +18,7 @@
 mod devices;
 mod entrance;
 mod home;
+mod host;
 mod tree;
 mod v1;
 mod v2;
@@ -35,6 +36,7 @@ use sys::device_filter::Instruction;
 
 use crate::error::{Error, Result};
 use home::Home;
+use host::Host;
 use tree::{children, is_dead, kill_frozen, kill_tree, kill_without_forks, remove_tree};
 
 pub(crate) use entrance::enter;
@@ -563,57 +565,6 @@ pub fn legacy_hierarchies() -> Result<Option<Vec<String>>> {
 /// Whether the unified hierarchy is mounted on this directory.
 pub(crate) fn is_unified(directory: &Path) -> bool {
     rustix::fs::statfs(directory).is_ok_and(|s| s.f_type as u32 == v2::MAGIC)
-}
-
-/// What the host has.
-struct Host {
-    /// Its unified hierarchy and the controllers that are in it.
-    unified: Option<PathBuf>,
-    unified_controllers: String,
-    legacy: bool,
-}
-
-impl Host {
-    fn look() -> Result<Self> {
-        const LEGACY_MAGIC: u32 = 0x0102_1994; // tmpfs, with the hierarchies in it
-        let magic = |path: &Path| rustix::fs::statfs(path).map(|s| s.f_type as u32).ok();
-        let mount = Path::new(MOUNT);
-        let found = magic(mount);
-        let hybrid = mount.join("unified");
-        let unified = if found == Some(v2::MAGIC) {
-            Some(mount.to_owned())
-        } else if magic(&hybrid) == Some(v2::MAGIC) {
-            Some(hybrid)
-        } else {
-            None
-        };
-        let unified_controllers = match &unified {
-            Some(root) => fs::read_to_string(root.join("cgroup.controllers"))
-                .map_err(Error::system("read the controllers of", root.display()))?,
-            None => String::new(),
-        };
-        Ok(Self {
-            unified,
-            unified_controllers,
-            legacy: found == Some(LEGACY_MAGIC),
-        })
-    }
-
-    /// Where a controller is, by its name on v1.
-    fn find(&self, controller: &str) -> Option<(PathBuf, Version)> {
-        if self.legacy {
-            let root = Path::new(MOUNT).join(controller);
-            if rustix::fs::statfs(&root).is_ok_and(|s| s.f_type as u32 == v1::MAGIC) {
-                return Some((root, Version::V1));
-            }
-        }
-        let named = v2::name(controller);
-        let root = self.unified.as_ref()?;
-        self.unified_controllers
-            .split_whitespace()
-            .any(|have| have == named)
-            .then(|| (root.clone(), Version::V2))
-    }
 }
 
 /// The cgroups of a pod, as they are.

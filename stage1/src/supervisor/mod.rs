@@ -14,6 +14,7 @@
 //! Invariant: the pod's record of cgroups is written before the first of them
 //! is made, so that gc can undo what a killed supervisor could not.
 
+mod app_record;
 mod bus;
 pub(crate) mod control;
 mod guests;
@@ -30,12 +31,10 @@ pub mod terminal;
 use std::os::fd::OwnedFd;
 
 use manifests::engine::{self, AppStatus, Ending, Logs, PID_FILE, PPID_FILE, Pod, Readiness};
-use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signal::Signal;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags};
-use rustix::process::{
-    DumpableBehavior, Pid, WaitOptions, pidfd_send_signal, set_dumpable_behavior, waitpid,
-};
+use rustix::process::{Pid, WaitOptions, pidfd_send_signal, waitpid};
 use sys::device_filter::Instruction;
 use sys::process::{Fork, Namespaces, SingleThread};
 
@@ -49,6 +48,7 @@ use crate::timings::Timings;
 use crate::users::Mapper;
 use crate::wire::{self, End, Order, Received, Report};
 use crate::{record, signals, stdio};
+use app_record::AppRecord;
 use bus::Systemd;
 use control::{Control, Event};
 use inherited::Inherited;
@@ -183,29 +183,9 @@ pub fn run(uuid: &str) -> Result<i32> {
     ran?;
     let end = finished?;
     if let (End::Signal(signal), true) = (end, is_managed) {
-        die_of(signal);
+        signals::die_of(signal);
     }
     Ok(end.status())
-}
-
-/// Ends this process by the signal that ended an app: to a service manager,
-/// which tells a signal from a status and SIGTERM from SIGSEGV, the pod's end
-/// is its app's. Comes back for one that ends nobody.
-fn die_of(signal: i32) {
-    // The app's memory is of interest, ours is not.
-    let none = rustix::process::Rlimit {
-        current: Some(0),
-        maximum: Some(0),
-    };
-    let _as_it_was = rustix::process::setrlimit(rustix::process::Resource::Core, none);
-    let _as_it_is = set_dumpable_behavior(DumpableBehavior::NotDumpable);
-    sys::signals::reset_dispositions();
-    if let Ok(signal) = Signal::try_from(signal) {
-        let mut set = SigSet::empty();
-        set.add(signal);
-        let _blocked = set.thread_unblock();
-    }
-    let _survived = sys::signals::send(std::process::id() as i32, signal);
 }
 
 /// What the apps need from the host, mapped and cut off from it.
@@ -242,40 +222,6 @@ fn read(uuid: &str) -> Result<Pod> {
         });
     }
     Ok(pod)
-}
-
-/// What is known of an app.
-#[derive(Debug)]
-struct AppRecord {
-    name: String,
-    status: AppStatus,
-    ready: Readiness,
-    /// It may speak to the service manager.
-    speaks: bool,
-    /// Where it says that it is ready, and what else it has to say.
-    notify: Option<OwnedFd>,
-    /// It has been ready once.
-    reached: bool,
-    /// Nothing of it will run any more.
-    over: bool,
-    /// How often the kernel had killed a process of its for want of memory
-    /// when it was started last.
-    oom_kills: u64,
-}
-
-impl AppRecord {
-    fn new(app: &plan::App) -> Result<Self> {
-        Ok(Self {
-            name: app.name.clone(),
-            status: AppStatus::default(),
-            notify: notify::open(app)?,
-            ready: app.ready.clone(),
-            speaks: app.speaks,
-            reached: false,
-            over: false,
-            oom_kills: 0,
-        })
-    }
 }
 
 #[derive(Debug)]
